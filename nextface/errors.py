@@ -1,0 +1,42 @@
+"""Errors that a user can mend, each with the exit code the command line returns for it."""
+
+from __future__ import annotations
+
+
+class NextFaceError(Exception):
+    """What went wrong, where, and how to mend it, in words for the person at the keyboard.
+
+    The command line prints the message without a traceback and exits with `exit_code`.
+    """
+
+    exit_code: int = 2
+
+
+class ConfigError(NextFaceError):
+    """A key, type or value of the configuration is wrong."""
+
+
+class PhotoError(NextFaceError):
+    """The photo is missing, unreadable, damaged, too large or too small."""
+
+
+class FaceNotFoundError(NextFaceError):
+    """No usable face was found in the photo."""
+
+
+class MissingPartError(NextFaceError):
+    """A package, system library, model file or device that the request needs is not here."""
+
+
+class OutputError(NextFaceError):
+    """A result cannot be written."""
+
+
+class CheckpointError(NextFaceError):
+    """A checkpoint cannot be read, or does not fit this run."""
+
+
+class DivergedError(NextFaceError):
+    """A loss or parameter became NaN or infinite; the last good checkpoint is kept."""
+
+    exit_code = 1

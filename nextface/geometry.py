@@ -1,0 +1,50 @@
+"""Rotations, normals and the camera's matrix: the geometry that every other room shares."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FULL_FRAME_DIAGONAL_MM = 43.2666  # a 36 x 24 mm frame, to which "35 mm equivalent" focal lengths refer
+
+
+def rotation_matrix(rotation: Tensor) -> Tensor:
+    """Rotation matrices [..., 3, 3] of axis-angle vectors [..., 3] in radians (Rodrigues' formula).
+
+    Differentiable everywhere with an angle below 2 pi, zero included.
+    """
+    angle_squared = (rotation * rotation).sum(-1)[..., None, None]
+    small = angle_squared < 1e-8
+    angle = torch.where(small, torch.ones_like(angle_squared), angle_squared).sqrt()
+    sine = torch.where(small, 1 - angle_squared / 6, angle.sin() / angle)
+    cosine = torch.where(small, 0.5 - angle_squared / 24, (1 - angle.cos()) / angle**2)
+    x, y, z = rotation.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
+    return identity + sine * cross + cosine * (cross @ cross)
+
+
+def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
+    """Area-weighted unit vertex normals [N, V, 3] of vertices [N, V, 3] and triangles [F, 3]."""
+    corners = vertices[:, triangles]
+    faces = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
+    total = torch.zeros_like(vertices)
+    for corner in range(3):
+        total = total.index_add(1, triangles[:, corner], faces)
+    return torch.nn.functional.normalize(total, dim=-1, eps=1e-12)
+
+
+def focal_pixels(focal_35mm: float | Tensor, width: int, height: int) -> float | Tensor:
+    """Focal length in pixels of an uncropped width x height photo, from its 35 mm equivalent.
+
+    The equivalent is taken over the diagonal, as CIPA DCG-001 defines it.
+    """
+    return focal_35mm * ((width**2 + height**2) ** 0.5 / FULL_FRAME_DIAGONAL_MM)
+
+
+def intrinsic_matrix(focal: Tensor, principal: Tensor) -> Tensor:
+    """Camera matrices [N, 3, 3] of focal lengths [N] and principal points [N, 2], in pixels."""
+    zero, one = torch.zeros_like(focal), torch.ones_like(focal)
+    entries = [focal, zero, principal[:, 0], zero, focal, principal[:, 1], zero, zero, one]
+    return torch.stack(entries, -1).unflatten(-1, (3, 3))

@@ -1,0 +1,65 @@
+"""The protocol of a face model: coefficients in, vertices and vertex reflectance out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Reflectance:
+    """Reflectance at every vertex, linear and physically plausible by construction."""
+
+    diffuse: Tensor  # [N, V, 3] linear RGB albedo in [0, 1]
+    specular: Tensor  # [N, V, 1] F0 in [0, 0.08]
+    roughness: Tensor  # [N, V, 1] in [0.1, 1]
+
+
+@dataclass(frozen=True)
+class LandmarkEmbedding:
+    """Where detector points lie on the model's surface, as barycentric coordinates."""
+
+    detector: str  # "mediapipe" (478 points) or "fan" (68 points)
+    indices: Tensor  # [L] int64, the detector's point numbers
+    triangles: Tensor  # [L] int64, triangle of each point
+    barycentric: Tensor  # [L, 3] float, weights of the triangle's three vertices
+    weights: Tensor  # [L] float >= 0, trust in each point (low where views disagreed)
+    contour: Tensor  # [L] bool, points of the view-dependent face outline
+
+
+class FaceModel(Protocol):
+    """A parametric head. All coefficients are in standard deviations, except expressions with bounds.
+
+    Model space: millimetres, x right (the subject's left), y up, z towards the viewer, origin near the
+    middle of the head. Implementations hold constant tensors on one device and never name an optimiser.
+    """
+
+    name: str
+    identity_size: int
+    albedo_size: int  # 0: the model has no albedo statistics
+    expression_names: tuple[str, ...]
+    expression_bounds: tuple[float, float]  # (0, 1) for blendshapes, (-3, 3) for principal components
+    triangles: Tensor  # [F, 3] int64
+    uvs: Tensor | None  # [T, 2] float, mirror-symmetric about u = 0.5 where `mirror` is given
+    uv_triangles: Tensor | None  # [F, 3] int64 into `uvs`
+    mirror: Tensor | None  # [V] int64, each vertex's mirror image
+    regions: Mapping[str, Tensor]  # name -> [V] bool: skin, lips, brows, eyes, ears, scalp, neck, ...
+
+    def vertices(self, identity: Tensor, expression: Tensor) -> Tensor:
+        """Vertices [N, V, 3] (mm) of identity [N, identity_size] and expression [N, E] coefficients."""
+        ...
+
+    def reflectance(self, albedo: Tensor) -> Reflectance:
+        """Vertex reflectance of albedo coefficients [N, albedo_size]."""
+        ...
+
+    def landmarks(self, detector: str) -> LandmarkEmbedding | None:
+        """The shipped or cached embedding for a detector, or None where it must be computed."""
+        ...
+
+    def to(self, device: str) -> FaceModel:
+        """The same model with its tensors on another device."""
+        ...

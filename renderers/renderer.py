@@ -1,0 +1,35 @@
+"""The protocol of a renderer: a scene in, a differentiable image out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from nextface.scene import Scene
+
+
+class Renderer(Protocol):
+    """Draws scenes. Gradients flow through torch autograd to every floating-point tensor of the scene."""
+
+    name: str
+    casts_shadows: bool  # False: light is unoccluded, and reports must say so
+
+    def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
+        """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].
+
+        Parameters
+        ----------
+        scene: what to draw; the environment lights the face but is not seen behind it.
+        samples: light paths a pixel; a renderer without noise ignores it.
+        seed: two renders with one seed are bit-identical; the backward pass derives its own seed from it.
+
+        Raises
+        ------
+        ValueError: when shapes or devices of the scene's tensors do not fit together.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the renderer holds; it is not used afterwards."""
+        ...

@@ -40,3 +40,9 @@ class DivergedError(NextFaceError):
     """A loss or parameter became NaN or infinite; the last good checkpoint is kept."""
 
     exit_code = 1
+
+
+class Interrupted(NextFaceError):
+    """The person at the keyboard stopped the run; the message says how to resume it."""
+
+    exit_code = 130

@@ -1,0 +1,51 @@
+"""Backends that draw scenes, each behind the protocol of `renderers.renderer`."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from nextface.errors import ConfigError, MissingPartError
+from renderers.renderer import Renderer
+
+NAMES = ("vertex", "mitsuba", "redner")
+
+
+def create(name: str, **settings: Any) -> Renderer:
+    """Build the backend of the INI key `renderer`.
+
+    Parameters
+    ----------
+    name: "vertex" or "mitsuba".
+    settings: passed to the backend: `device` and `threads` for both, `max_bounces` for "mitsuba".
+
+    Raises
+    ------
+    ConfigError: for an unknown name.
+    MissingPartError: when a part of the backend is not here; the message says how to get it.
+    """
+    if name == "vertex":
+        from renderers.vertex import VertexRenderer
+
+        return VertexRenderer(**settings)
+    if name == "mitsuba":
+        from renderers.mitsuba import MitsubaRenderer
+
+        return MitsubaRenderer(**settings)
+    if name == "redner":
+        raise MissingPartError("renderer = redner: this backend comes with the next release. Use mitsuba or vertex.")
+    nearest = get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
+    raise ConfigError(f"renderer = {name}: no such backend. Did you mean {nearest}? There are {', '.join(NAMES)}.")
+
+
+def available() -> dict[str, str | None]:
+    """Each backend's name, with None where it works here and else the reason why it does not."""
+    from renderers import mitsuba
+
+    found: dict[str, str | None] = {"vertex": None, "mitsuba": None}
+    try:
+        mitsuba.choose_variant("auto")
+    except MissingPartError as error:
+        found["mitsuba"] = str(error)
+    found["redner"] = "comes with the next release"
+    return found

@@ -14,6 +14,8 @@ class Renderer(Protocol):
 
     name: str
     casts_shadows: bool  # False: light is unoccluded, and reports must say so
+    noise_free: bool  # True: samples and seed do not matter
+    shades_vertices: bool  # True: colours are computed at vertices only, so maps are refined there
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].

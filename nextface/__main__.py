@@ -1,0 +1,5 @@
+"""`python -m nextface`."""
+
+from nextface.cli import main
+
+main()

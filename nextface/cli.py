@@ -1,0 +1,220 @@
+"""The `nextface` command: words in, exit codes out, progress on screen.
+
+Exit codes: 0 done, 2 something the user can mend, 1 our fault, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from importlib.resources import files
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from nextface import __version__
+from nextface.config import Config
+from nextface.errors import Interrupted, NextFaceError
+
+app = typer.Typer(
+    name="nextface",
+    help="Reconstruct a relightable 3D face from a photo.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+P = ParamSpec("P")
+
+Output = Annotated[Path, typer.Option(help="Folder for results; each photo gets a folder of its name in it.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE.ini", help="Settings; without it, the defaults.")
+]
+RendererName = Annotated[str | None, typer.Option(metavar="mitsuba|vertex", help="The INI key renderer.")]
+DeviceName = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="The INI key device.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one INI key; may be given several times."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Say more; show the traceback of internal errors.")]
+
+
+def _exit_codes(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn errors into messages and exit codes: no traceback for what a user can mend."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except NextFaceError as error:
+            label = "Stopped" if isinstance(error, Interrupted) else "Error"
+            typer.echo(f"{label}: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("Stopped before anything was worth keeping.", err=True)
+            raise typer.Exit(Interrupted.exit_code) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            _report_own_fault(error, show=bool(kwargs.get("verbose")))
+            raise typer.Exit(1) from None
+
+    return guarded
+
+
+def _report_own_fault(error: Exception, show: bool) -> None:
+    trace = traceback.format_exc()
+    typer.echo(f"Internal error: {type(error).__name__}: {error}", err=True)
+    typer.echo("This is our fault, not yours.", err=True)
+    if show:
+        typer.echo(trace, err=True)
+        return
+    with NamedTemporaryFile("w", prefix="nextface-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write(f"nextface {__version__}\n{' '.join(sys.argv)}\n\n{trace}")
+    typer.echo(f"Please report it with the file {log.name}", err=True)
+
+
+def _configure(
+    file: Path | None,
+    overrides: list[str] | None,
+    renderer: str | None,
+    device: str | None,
+    verbose: bool = False,
+) -> Config:
+    config = (Config.from_file(file) if file else Config()).with_overrides(overrides or [], where="--set")
+    for key, value in {"renderer": renderer, "device": device, "verbose": verbose or None}.items():
+        if value is not None:
+            config = config.with_overrides({key: value}, where=f"--{key}")
+    return config
+
+
+def _run(photo: Path, output: Path, config: Config, **options: Any) -> None:
+    """Reconstruct one photo with progress on screen, and print where things are."""
+    from nextface.engine import reconstruct
+    from nextface.progress import on_screen
+
+    reconstruct(photo, output, config, progress=on_screen(), **options)
+    typer.echo(_summary(output / photo.stem))
+
+
+def _summary(folder: Path) -> str:
+    """One screen about a finished run: its quality, its time, and its files."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    contents = {
+        "render_0.png": "panels: photo, overlay, reconstruction, light, reflectance",
+        "mesh0.obj": "the face as posed, mm (meshNeutral0.obj: without expression)",
+        "diffuseMap_0.png": "albedo (also specularMap_0.png, roughnessMap_0.png, visibility_0.png)",
+        "envMap_0.exr": "the light (envMap_0.png: preview)",
+        "scene_0.json": "camera, pose, light and coefficients",
+        "metrics.json": "figures of this run",
+        "checkpoints": "to resume from, with --checkpoint",
+    }
+    lines = ["", f"Done in {metrics['seconds']:.0f} s, {metrics['peakMemoryMB']:.0f} MB of memory at most."]
+    if metrics.get("psnr") is not None:
+        lines.append(f"The reconstruction matches the photo's skin to {metrics['psnr']:.1f} dB (PSNR).")
+    lines += ["", f"Written to {folder}{'/' if folder.name else ''}"]
+    lines += [f"  {name:<18} {text}" for name, text in contents.items() if (folder / name).exists()]
+    return "\n".join(lines)
+
+
+@app.command()
+@_exit_codes
+def reconstruct(
+    input: Annotated[Path, typer.Option(metavar="PHOTO", help="JPEG, PNG, WebP or HEIC with a face in it.")],
+    output: Output = Path("output"),
+    config: ConfigFile = None,
+    renderer: RendererName = None,
+    device: DeviceName = None,
+    set_: Overrides = None,
+    landmarks: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Landmarks to use instead of detecting them.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Pixels to fit (white) instead of finding the skin.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE.npz", help="Start from this checkpoint.")
+    ] = None,
+    skip_stage_1: Annotated[
+        bool, typer.Option("--skipStage1", help="Keep the start's pose and expression.")
+    ] = False,
+    skip_stage_2: Annotated[bool, typer.Option("--skipStage2", help="Skip the statistical stage.")] = False,
+    skip_stage_3: Annotated[bool, typer.Option("--skipStage3", help="Skip the refinement of maps.")] = False,
+    face: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Which face, counted from 0, largest first.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Reconstruct the face in a photo."""
+    skip = {1: skip_stage_1, 2: skip_stage_2, 3: skip_stage_3}
+    _run(
+        input,
+        output,
+        _configure(config, set_, renderer, device, verbose),
+        landmarks=landmarks,
+        mask=mask,
+        checkpoint=checkpoint,
+        skip_stages=frozenset(stage for stage, skipped in skip.items() if skipped),
+        face=face,
+    )
+
+
+@app.command()
+@_exit_codes
+def demo(
+    output: Output = Path("output"),
+    config: ConfigFile = None,
+    renderer: RendererName = None,
+    device: DeviceName = None,
+    set_: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Reconstruct the portrait that comes with the package, into output/astronaut."""
+    photo = Path(str(files("nextface") / "data" / "astronaut.png"))
+    _run(photo, output, _configure(config, set_, renderer, device, verbose))
+
+
+@app.command()
+@_exit_codes
+def doctor() -> None:
+    """Say which backends, devices, landmark detectors and face models work here."""
+    from nextface.doctor import examine, report
+
+    typer.echo(report(examine()))
+
+
+@app.command(name="config")
+@_exit_codes
+def show_config(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+) -> None:
+    """Print every INI key with its value, unit, range and meaning, as a valid INI file."""
+    typer.echo(_configure(config, set_, None, None).describe(), nl=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nextface {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="nextface")

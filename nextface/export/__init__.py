@@ -1,0 +1,1 @@
+"""From a reconstruction to files that other programs read."""

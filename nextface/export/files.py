@@ -1,0 +1,39 @@
+"""Images and JSON as files, each written in one step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from nextface.atomic import replacing
+
+
+def write_png(path: Path, image: np.ndarray, bits: int = 8) -> None:
+    """Write values in [0, 1], [H, W] or [H, W, 1 | 3 | 4] (RGB order), as an 8- or 16-bit PNG."""
+    scale, kind = (255, np.uint8) if bits == 8 else (65535, np.uint16)
+    stored = np.round(np.clip(image, 0, 1) * scale).astype(kind)
+    if stored.ndim == 3 and stored.shape[2] >= 3:
+        stored = cv2.cvtColor(stored, cv2.COLOR_RGB2BGR if stored.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    with replacing(path) as temporary:
+        if not cv2.imwrite(str(temporary), stored):
+            raise OSError("OpenCV could not write the PNG")
+
+
+def write_exr(path: Path, image: np.ndarray) -> None:
+    """Write linear radiance [H, W, 3] as OpenEXR with 32-bit floats."""
+    import OpenEXR
+
+    channels = {"RGB": np.ascontiguousarray(image, dtype=np.float32)}
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    with replacing(path) as temporary, OpenEXR.File(header, channels) as file:
+        file.write(str(temporary))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with readable indentation."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,20 @@
+"""Plots of losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nextface.atomic import replacing
+
+
+def plot_losses(path: Path, losses: Sequence[float], stage: int) -> None:
+    """Save a stage's loss over its iterations as a PNG with a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(title=f"stage {stage}", xlabel="iteration", ylabel="loss", yscale="log")
+    axes.plot([max(loss, 1e-9) for loss in losses])
+    axes.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)

@@ -1,0 +1,1 @@
+"""The three stages that turn photos into reconstructions: coarse, statistical, refine."""

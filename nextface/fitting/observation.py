@@ -1,0 +1,48 @@
+"""What the stages look at: one photo's pixels, mask and landmarks, in the processed frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nextface.colour import srgb_to_linear
+
+DARKEST_SLOPE = 0.01  # linear radiance below which the sRGB curve's slope is not followed any further
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One processed photo, on the device where fitting runs."""
+
+    srgb: Tensor  # [h, w, 3] in [0, 1], sRGB-encoded
+    mask: Tensor  # [h, w] bool, pixels that count in the loss
+    clipped: Tensor  # [h, w] bool, pixels that only say "at least this bright"
+    detector: str  # name of the landmark detector
+    landmarks: Tensor  # [P, 2] pixels of the processed frame
+    blendshapes: dict[str, float]  # the detector's expression scores, empty where unknown
+    focal: float  # pixels, the focal length's prior mean
+    focal_spread: float  # standard deviation of the focal length's logarithm
+
+    @property
+    def linear(self) -> Tensor:
+        """Linear radiance [h, w, 3] of the photo."""
+        return srgb_to_linear(self.srgb)
+
+    @property
+    def slope(self) -> Tensor:
+        """Derivative [h, w, 3] of the sRGB curve at the photo's radiance.
+
+        Multiplied with it, a difference of radiances becomes, to first order, a difference of encoded
+        values, the scale on which people and PSNR judge; unlike an encoded render it stays linear in the
+        render, so that noise does not bias a loss.
+        """
+        linear = self.linear.clamp(min=DARKEST_SLOPE)
+        return 1.055 / 2.4 * linear ** (1 / 2.4 - 1)
+
+    @property
+    def face_size(self) -> float:
+        """Geometric mean of the width and height of the landmarks' bounding box, pixels."""
+        extent = self.landmarks.amax(0) - self.landmarks.amin(0)
+        return float(torch.sqrt(extent.prod()))

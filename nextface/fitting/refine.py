@@ -1,0 +1,132 @@
+"""Stage 3: diffuse, specular and roughness, element by element, under the statistical model's guidance.
+
+Corrections are made in the latent space of `nextface.reflectance`. Errors of light and geometry leave broad
+traces in a photo's residual, pigment mostly fine ones; so a broad correction costs far more than a fine one,
+and a broad left-right difference most of all. The light goes on moving, to take up what is broad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nextface.errors import DivergedError
+from nextface.fitting.domains import Domain
+from nextface.fitting.losses import PhotoTerm, light_term
+from nextface.fitting.observation import Observation
+from nextface.fitting.sampling import render_pair
+from nextface.fitting.statistical import PHOTO_SCALE
+from nextface.reconstruction import Reconstruction
+from nextface.reflectance import RANGES, from_latent, to_latent
+from nextface.scene import Material
+from renderers.renderer import Renderer
+
+FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
+LEARNING_RATES = {"diffuse": 0.02, "specular": 0.02, "roughness": 0.02}
+LIGHT_RATE = 0.02
+LAST_RATE = 0.1  # learning rates fall linearly to this fraction
+BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
+
+
+@dataclass(frozen=True)
+class MapWeights:
+    """Weights of one reflectance's regularisers."""
+
+    symmetry: float
+    consistency: float
+    smoothness: float
+
+
+def refine(
+    reconstruction: Reconstruction,
+    base: Material,
+    domain: Domain,
+    observations: Sequence[Observation],
+    renderer: Renderer,
+    weights: dict[str, MapWeights],
+    light_weight: float,
+    iterations: int,
+    samples: int,
+    seed: int,
+    progress: Callable[[float], None],
+    on_iteration: Callable[[int, Reconstruction], None],
+) -> Reconstruction:
+    """The reconstruction with a refined material and light.
+
+    Parameters
+    ----------
+    base: [1, ...] the statistical material in the domain's layout, from which corrections start.
+    weights: regularisers of "diffuse", "specular" and "roughness".
+    samples: light paths a pixel and iteration; each of the two half-renders gets half of them.
+    on_iteration: called after each step with its number and the current state.
+
+    Raises
+    ------
+    DivergedError: if the loss becomes NaN or infinite.
+    """
+    latents = {name: to_latent(getattr(base, name).detach(), name) for name in RANGES}
+    levels = {name: [level.requires_grad_() for level in domain.zeros(latents[name].shape[-1])] for name in RANGES}
+    light = reconstruction.parameters.light.detach().clone().requires_grad_()
+    groups = [{"params": levels[name], "lr": LEARNING_RATES[name]} for name in RANGES]
+    optimizer = torch.optim.Adam([*groups, {"params": [light], "lr": LIGHT_RATE}], betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_RATE, max(iterations, 1))
+    photo_terms = [PhotoTerm(observation) for observation in observations]
+    frozen = reconstruction.scene()
+    for iteration in range(iterations):
+        optimizer.zero_grad()
+        corrections = {name: domain.correction(levels[name]) for name in RANGES}
+        material = _material(latents, corrections)
+        current = replace(
+            reconstruction, material=material, parameters=replace(reconstruction.parameters, light=light)
+        )
+        loss = light_term(light) * light_weight
+        for name in RANGES:
+            loss = loss + regulariser(corrections[name], domain, weights[name])
+        scene = replace(frozen, material=_expanded(material, len(frozen)), environment=current.environment())
+        for photo, term in enumerate(photo_terms):
+            pair = render_pair(renderer, scene, samples, seed, FIRST_ITERATION + iteration, photo)
+            loss = loss + PHOTO_SCALE * term(*pair) / len(photo_terms)
+        if not torch.isfinite(loss):
+            raise DivergedError(f"The loss became {float(loss)} in iteration {iteration} of stage 3.")
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        progress(float(loss))
+        on_iteration(iteration, _detached(current))
+    with torch.no_grad():
+        material = _material(latents, {name: domain.correction(levels[name]) for name in RANGES})
+    parameters = replace(reconstruction.parameters, light=light.detach())
+    return replace(reconstruction, material=material, parameters=parameters)
+
+
+def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tensor:
+    """Cost of one reflectance's correction [1, ..., C]: consistency, symmetry and smoothness."""
+    broad = domain.broad(correction)
+    cost = weights.consistency * (domain.energy(correction) + BROAD_FACTOR * domain.energy(broad))
+    cost = cost + weights.smoothness * domain.variation(correction)
+    mirrored = domain.mirrored(correction)
+    if mirrored is not None:
+        difference = correction - mirrored
+        cost = cost + weights.symmetry * (domain.energy(difference) + BROAD_FACTOR * domain.energy(domain.broad(difference)))
+    return cost
+
+
+def _material(latents: dict[str, Tensor], corrections: dict[str, Tensor]) -> Material:
+    return Material(**{name: from_latent(latents[name] + corrections[name], name) for name in RANGES})
+
+
+def _expanded(material: Material, count: int) -> Material:
+    return Material(**{name: getattr(material, name).expand(count, *[-1] * (material.diffuse.dim() - 1)) for name in RANGES})
+
+
+def _detached(reconstruction: Reconstruction) -> Reconstruction:
+    material = reconstruction.material
+    assert material is not None
+    return replace(
+        reconstruction,
+        parameters=reconstruction.parameters.detached(),
+        material=Material(material.diffuse.detach(), material.specular.detach(), material.roughness.detach()),
+    )

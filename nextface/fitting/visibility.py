@@ -1,0 +1,83 @@
+"""What the photo says about every element of the surface, and how the rest is filled in without an edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate
+
+from nextface.raster import interpolate as interpolate_vertices
+from nextface.raster import rasterize_scene
+from nextface.scene import Scene
+
+GRAZING_COSINE = 0.15  # surfaces turned away further than this are not believed at all ...
+FRONTAL_COSINE = 0.45  # ... and those turned less than this are believed fully
+DEPTH_TOLERANCE_MM = 3.0  # a point this far behind the nearest surface is hidden
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Shares of each element's value, which sum to 1."""
+
+    seen: Tensor  # [1, ..., 1] from the photo
+    mirrored: Tensor  # [1, ..., 1] from the other side of the face
+    statistical: Tensor  # [1, ..., 1] from the model, with the correction of seen surroundings
+
+    def stacked(self) -> Tensor:
+        """[1, ..., 3] in the order seen, mirrored, statistical."""
+        return torch.cat([self.seen, self.mirrored, self.statistical], -1)
+
+
+@torch.no_grad()
+def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
+    """How well one photo (N = 1) shows each vertex: [V, 1] in [0, 1].
+
+    Zero behind other surfaces, outside the mask [h, w] or turned away; rising to 1 towards frontal.
+    """
+    camera, mesh = scene.camera, scene.mesh
+    points = camera.transform(mesh.vertices)[0]
+    normals = camera.rotate(mesh.normals)[0]
+    facing = -(normals * torch.nn.functional.normalize(points, dim=-1)).sum(-1)
+    angle = ((facing - GRAZING_COSINE) / (FRONTAL_COSINE - GRAZING_COSINE)).clamp(0, 1)
+    depth = interpolate_vertices(rasterize_scene(scene), mesh.triangles, points[:, 2:])
+    depth = torch.where(depth > 0, depth, torch.full_like(depth, torch.inf))[..., 0]
+    pixels = camera.project(mesh.vertices)[0]
+    size = torch.tensor([camera.width, camera.height], device=pixels.device)
+    inside = ((pixels >= 0) & (pixels < size)).all(-1)
+    cell = pixels.long().clamp(min=0).minimum(size - 1)
+    # The nearest surface within a pixel's neighbourhood may lie on a slope: look at the farthest of nine.
+    nearest = torch.nn.functional.max_pool2d(depth[None, None], 3, 1, 1)[0, 0][cell[:, 1], cell[:, 0]]
+    unhidden = points[:, 2] <= nearest + DEPTH_TOLERANCE_MM
+    soft = avg_pool2d(mask.float()[None, None], 5, 1, 2, count_include_pad=False)
+    grid = (pixels / size * 2 - 1)[None, None]
+    in_mask = grid_sample(soft, grid, align_corners=False)[0, 0, 0]
+    return (angle * unhidden * inside * (2 * in_mask - 1).clamp(0, 1))[:, None]
+
+
+def shares(seen: Tensor, mirrored: Tensor | None, fillable: Tensor) -> Confidence:
+    """Confidence from visibility [1, ..., 1] of an element and of its mirror image.
+
+    `fillable` [1, ..., 1] is 0 where only the model's own values make sense (eyes, teeth).
+    """
+    seen = seen * fillable
+    from_mirror = torch.zeros_like(seen) if mirrored is None else (1 - seen) * mirrored * fillable
+    return Confidence(seen, from_mirror, 1 - seen - from_mirror)
+
+
+def spread(values: Tensor, weight: Tensor) -> Tensor:
+    """Values [1, H, W, C] where they have weight [1, H, W, 1], and smoothly extended where they have none.
+
+    Pull-push: weighted means at ever coarser sizes fill what the finer ones leave open (Gortler et al., "The
+    Lumigraph", SIGGRAPH 1996).
+    """
+    weighted, total = (values * weight).permute(0, 3, 1, 2), weight.permute(0, 3, 1, 2)
+    pyramid = [(weighted, total)]
+    while pyramid[-1][0].shape[-1] > 1 and pyramid[-1][0].shape[-1] % 2 == 0:
+        pyramid.append((avg_pool2d(pyramid[-1][0], 2), avg_pool2d(pyramid[-1][1], 2)))
+    filled = pyramid[-1][0] / pyramid[-1][1].clamp(min=1e-8)
+    for level, amount in reversed(pyramid[:-1]):
+        coarse = interpolate(filled, size=level.shape[-1], mode="bilinear", align_corners=False)
+        filled = level + (1 - amount) * coarse
+    return filled.permute(0, 2, 3, 1)

@@ -1,0 +1,100 @@
+"""From a file to what the stages look at: decoded, cropped, with landmarks and the skin found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nextface.atomic import replacing
+from nextface.config import Config
+from nextface.export.folder import Target
+from nextface.face_region import face_region, read_mask
+from nextface.fitting.observation import Observation
+from nextface.geometry import focal_pixels
+from nextface.landmarks import Landmarks, detect, face_box, read_landmarks
+from nextface.photo import CroppedPhoto, Photo, crop_to_box, load_photo
+from nextface.reconstruction import Frame
+
+KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal length that EXIF tells
+ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
+MOSTLY_COVERED = 0.35  # share of the face oval that is not skin, from which on the user is warned
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One photo, ready to be fitted."""
+
+    target: Target
+    frame: Frame
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def prepare(
+    path: Path, config: Config, folder: Path, device: str, landmarks: Path | None, mask: Path | None, face: int | None
+) -> Prepared:
+    """Load a photo, find the face and its skin, and crop to it.
+
+    Saves landmarks_0.png in `folder`, or a picture of what was searched if no face is found.
+
+    Raises
+    ------
+    PhotoError, FaceNotFoundError, MissingPartError: as loading and detection do.
+    """
+    photo = load_photo(path)
+    notes: tuple[str, ...] = ()
+    if landmarks is None:
+        detection = detect(photo, config.landmarksDetectorType, face, folder / "searched.png")
+        found, notes = detection.landmarks, detection.notes
+    else:
+        found = read_landmarks(landmarks)
+    crop = crop_to_box(photo, face_box(found), config.maxResolution)
+    points = found.transformed(crop.photo_to_image)
+    region = face_region(crop.srgb, points, crop.clipped)
+    chosen = region.skin if mask is None else _cropped_mask(read_mask(mask, photo), photo, found, config)
+    warnings = []
+    if mask is None and region.covered_fraction > MOSTLY_COVERED:
+        warnings.append(
+            f"{region.covered_fraction:.0%} of the face is covered or not recognised as skin; what is hidden is "
+            "filled in from the statistical model. Paint the skin white in a mask and pass it with --mask to help."
+        )
+    draw_landmarks(folder / "landmarks_0.png", crop, points)
+    height, width = crop.srgb.shape[:2]
+    scale = float(np.linalg.norm(crop.photo_to_image[0, :2]))
+    full = (photo.srgb.shape[1], photo.srgb.shape[0])
+    observation = Observation(
+        torch.from_numpy(crop.srgb).to(device),
+        torch.from_numpy(np.ascontiguousarray(chosen)).to(device),
+        torch.from_numpy(crop.clipped).to(device),
+        found.detector,
+        torch.from_numpy(points.points).float().to(device),
+        dict(found.blendshapes),
+        float(focal_pixels(photo.focal_35mm or config.focalLength35mm, *full)) * scale,
+        KNOWN_FOCAL_SPREAD if photo.focal_35mm else ASSUMED_FOCAL_SPREAD,
+    )
+    centre = crop.photo_to_image @ np.array([full[0] / 2, full[1] / 2, 1])
+    frame = Frame(width, height, torch.from_numpy(centre[None]).float().to(device), crop.photo_to_image)
+    return Prepared(Target(observation, region.oval), frame, notes, tuple(warnings))
+
+
+def _cropped_mask(mask: np.ndarray, photo: Photo, landmarks: Landmarks, config: Config) -> np.ndarray:
+    """A mask [H, W] bool of the photo in the crop's pixels: those that it covers for the most part."""
+    as_photo = Photo(photo.path, np.repeat(mask[..., None], 3, 2).astype(np.float32), None)
+    return crop_to_box(as_photo, face_box(landmarks), config.maxResolution).srgb[..., 0] > 0.5
+
+
+def draw_landmarks(path: Path, crop: CroppedPhoto, landmarks: Landmarks) -> None:
+    """Save the crop, enlarged, with its landmarks as dots."""
+    from PIL import Image, ImageDraw
+
+    enlarge = max(1, 768 // max(crop.srgb.shape[:2]))
+    picture = Image.fromarray(np.round(crop.srgb * 255).astype(np.uint8))
+    picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(picture)
+    for x, y in landmarks.points * enlarge:
+        draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=(40, 255, 80))
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")

@@ -1,0 +1,37 @@
+"""How many CPU threads each part of a run gets.
+
+Torch's own threads and the ray tracer's fight for the same cores: torch steps were seen to become 10 to 50
+times slower. So torch runs on one thread, which is enough for arrays of a face's size, and the cores go to
+the ray tracer.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nextface.config import Config
+
+
+def available_cores() -> int:
+    """Cores this process may use: its affinity, capped by the container's CPU quota (cgroup v2)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or the quota is "max"
+        return cores
+
+
+def renderer_threads(config: Config) -> int:
+    """Threads for the renderer: one when the run must be deterministic, else what the key `threads` says."""
+    if config.deterministic:
+        return 1
+    return config.threads or available_cores()
+
+
+def limit_threads(config: Config) -> None:
+    """Give torch one thread beside a ray tracer on the CPU, and the renderer's share where it draws itself."""
+    import torch
+
+    torch.set_num_threads(renderer_threads(config) if config.renderer == "vertex" else 1)

@@ -1,0 +1,65 @@
+"""Refuse scenes whose tensors do not fit together, naming the argument."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nextface.scene import Scene
+
+
+def check_scene(scene: Scene, samples: int) -> None:
+    """Check shapes, devices and the sample count.
+
+    Raises
+    ------
+    ValueError: naming the first argument that does not fit, its shape and the shape that would.
+    """
+    mesh, material, camera = scene.mesh, scene.material, scene.camera
+    if samples < 1:
+        raise ValueError(f"samples is {samples}; it must be at least 1")
+    if camera.width < 1 or camera.height < 1:
+        raise ValueError(f"camera.width x camera.height is {camera.width} x {camera.height}; both must be at least 1")
+    count, corners = mesh.vertices.shape[0], mesh.vertices.shape[1] if mesh.vertices.dim() == 3 else None
+    _expect("mesh.vertices", mesh.vertices, "N", "V", 3)
+    _expect("mesh.normals", mesh.normals, count, corners, 3)
+    _expect("mesh.triangles", mesh.triangles, "F", 3)
+    if material.is_mapped:
+        if mesh.uvs is None or mesh.uv_triangles is None:
+            raise ValueError("material holds maps, but mesh.uvs or mesh.uv_triangles is missing")
+        _expect("mesh.uvs", mesh.uvs, "T", 2)
+        _expect("mesh.uv_triangles", mesh.uv_triangles, *mesh.triangles.shape)
+    size = material.diffuse.shape[1:-1] if material.is_mapped else (corners,)
+    _expect("material.diffuse", material.diffuse, count, *size, 3)
+    _expect("material.specular", material.specular, count, *size, 1)
+    _expect("material.roughness", material.roughness, count, *size, 1)
+    _expect("environment.radiance", scene.environment.radiance, count, "H", "2H", 3)
+    height, width = scene.environment.radiance.shape[1:3]
+    if width != 2 * height:
+        raise ValueError(f"environment.radiance is {height} x {width}; its width must be twice its height")
+    _expect("camera.intrinsics", camera.intrinsics, count, 3, 3)
+    _expect("camera.rotation", camera.rotation, count, 3)
+    _expect("camera.translation", camera.translation, count, 3)
+    tensors = {
+        "mesh.normals": mesh.normals,
+        "mesh.triangles": mesh.triangles,
+        "material.diffuse": material.diffuse,
+        "material.specular": material.specular,
+        "material.roughness": material.roughness,
+        "environment.radiance": scene.environment.radiance,
+        "camera.intrinsics": camera.intrinsics,
+        "camera.rotation": camera.rotation,
+        "camera.translation": camera.translation,
+    }
+    for name, tensor in tensors.items():
+        if tensor.device != mesh.vertices.device:
+            raise ValueError(f"{name} is on {tensor.device}, mesh.vertices on {mesh.vertices.device}")
+
+
+def _expect(name: str, tensor: Tensor, *shape: int | str | None) -> None:
+    """Numbers must match; letters stand for any size."""
+    fits = tensor.dim() == len(shape) and all(
+        not isinstance(wanted, int) or wanted == size for wanted, size in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"{name} has shape {list(tensor.shape)}; expected [{wanted}]")

@@ -1,0 +1,87 @@
+"""Principal components of a population of heads, free of rigid motion, each purely symmetric or antisymmetric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+FLIP = np.array([-1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Components:
+    """A linear model of control points: mean + coefficients @ basis, coefficients in standard deviations."""
+
+    mean: Array  # [C, 3] mm, exactly symmetric
+    basis: Array  # [K, C, 3] mm a standard deviation, by falling variance
+    explained: Array  # [K], share of the weighted variance up to and with each component
+
+
+def reflect(shapes: Array, mirror: Indices) -> Array:
+    """Mirror images of shapes or offsets [..., C, 3] in the plane x = 0."""
+    return shapes[..., mirror, :] * FLIP
+
+
+def align(heads: Array, reference: Array, weights: Array) -> Array:
+    """Heads [N, C, 3] moved rigidly onto a reference [C, 3], by weights [C] (Kabsch)."""
+    share = weights / weights.sum()
+    centre = share @ reference
+    aligned = np.empty_like(heads)
+    for head, result in zip(heads, aligned, strict=True):
+        middle = share @ head
+        covariance = (head - middle).T @ (share[:, None] * (reference - centre))
+        left, _, right = np.linalg.svd(covariance)
+        left[:, -1] *= np.linalg.det(left @ right)
+        result[:] = (head - middle) @ (left @ right) + centre
+    return aligned
+
+
+def principal_components(heads: Array, mirror: Indices, weights: Array, rigid: Array, count: int) -> Components:
+    """Principal components of heads [N, C, 3] and their mirror images.
+
+    `weights` [C] says how much a control point counts for the components, `rigid` [C] for the alignment.
+    With every head's mirror image in the sample, the covariance is that of the symmetric halves plus that
+    of the antisymmetric ones, which share no direction: each is taken by itself.
+    """
+    reference = heads[0]
+    for _ in range(3):
+        reference = (reference + reflect(reference, mirror)) / 2
+        aligned = align(heads, reference, rigid)
+        reference = aligned.mean(0)
+    mean = (reference + reflect(reference, mirror)) / 2
+    offsets = aligned - mean
+    flipped = reflect(offsets, mirror)
+    variances, bases = [], []
+    for half in ((offsets + flipped) / 2, (offsets - flipped) / 2):
+        flat = half.reshape(len(half), -1)
+        weighted = flat * np.repeat(np.sqrt(weights), 3)
+        variance, vectors = np.linalg.eigh(weighted @ weighted.T / len(half))
+        variance, vectors = variance[::-1][:count], vectors[:, ::-1][:, :count]
+        basis = (vectors.T @ flat).reshape(-1, *mean.shape) / np.sqrt(len(half))
+        sign = np.sign(np.einsum("kcd,kcd->k", basis, abs(basis)))
+        variances.append(variance)
+        bases.append(basis * np.where(sign == 0, 1, sign)[:, None, None])
+    order = np.argsort(-np.concatenate(variances), kind="stable")[:count]
+    total = ((offsets**2).sum(2) @ weights).mean()
+    return Components(
+        mean, np.concatenate(bases)[order], np.cumsum(np.concatenate(variances)[order]) / total
+    )
+
+
+def symmetric_expressions(offsets: dict[str, Array], mirror: Indices) -> dict[str, Array]:
+    """Expressions made exact mirror images of each other: left of right, and middle ones of themselves."""
+    result = {}
+    for name, shape in offsets.items():
+        if name.endswith("Left"):
+            partner = name.removesuffix("Left") + "Right"
+        elif name.endswith("Right"):
+            partner = name.removesuffix("Right") + "Left"
+        else:
+            partner = name
+        result[name] = (shape + reflect(offsets[partner], mirror)) / 2
+    return result

@@ -1,6 +1,6 @@
 """Between vertex values and UV maps.
 
-A map has row 0 at v = 1: the centre of texel (r, c) of an H x W map is u = (c + 0.5) / W, v = 1 - (r + 0.5) / H.
+The upper row is at v = 1: the centre of texel (r, c) of an H x W map is u = (c + 0.5) / W, v = 1 - (r + 0.5) / H.
 """
 
 from __future__ import annotations

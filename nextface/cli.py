@@ -5,10 +5,10 @@ Exit codes: 0 done, 2 something the user can mend, 1 our fault, 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
@@ -54,11 +54,10 @@ def _exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except NextFaceError as error:
-            label = "Stopped" if isinstance(error, Interrupted) else "Error"
-            typer.echo(f"{label}: {error}", err=True)
+            typer.echo(str(error) if isinstance(error, Interrupted) else f"Error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("Stopped before anything was worth keeping.", err=True)
+            typer.echo("Interrupted before there was anything to keep.", err=True)
             raise typer.Exit(Interrupted.exit_code) from None
         except typer.Exit:
             raise
@@ -100,26 +99,32 @@ def _run(photo: Path, output: Path, config: Config, **options: Any) -> None:
     from nextface.engine import reconstruct
     from nextface.progress import on_screen
 
-    reconstruct(photo, output, config, progress=on_screen(), **options)
-    typer.echo(_summary(output / photo.stem))
+    progress = on_screen()
+    if config.verbose:
+        progress.note("\n".join(f"{key} = {value}" for key, value in asdict(config).items()))
+    result = reconstruct(photo, output, config, progress=progress, **options)
+    typer.echo(_summary(result.folder or output, result.metrics))
 
 
-def _summary(folder: Path) -> str:
-    """One screen about a finished run: its quality, its time, and its files."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+def _summary(folder: Path, metrics: Mapping[str, Any]) -> str:
+    """One screen about a finished run: its time, its quality, and its files."""
     contents = {
         "render_0.png": "panels: photo, overlay, reconstruction, light, reflectance",
-        "mesh0.obj": "the face as posed, mm (meshNeutral0.obj: without expression)",
-        "diffuseMap_0.png": "albedo (also specularMap_0.png, roughnessMap_0.png, visibility_0.png)",
+        "mesh0.obj": "the head with this expression, mm (meshNeutral0.obj: without)",
+        "diffuseMap_0.png": "albedo (also specularMap_0.png, roughnessMap_0.png)",
+        "visibility_0.png": "where the maps were seen, mirrored or filled in",
         "envMap_0.exr": "the light (envMap_0.png: preview)",
         "scene_0.json": "camera, pose, light and coefficients",
         "metrics.json": "figures of this run",
-        "checkpoints": "to resume from, with --checkpoint",
+        "checkpoints": "to go on from, with --checkpoint",
     }
-    lines = ["", f"Done in {metrics['seconds']:.0f} s, {metrics['peakMemoryMB']:.0f} MB of memory at most."]
-    if metrics.get("psnr") is not None:
+    lines = [
+        "",
+        f"Done in {metrics['seconds']:.0f} s, with at most {metrics['peakMemoryMB']:.0f} MB of memory.",
+    ]
+    if metrics["psnr"] is not None:
         lines.append(f"The reconstruction matches the photo's skin to {metrics['psnr']:.1f} dB (PSNR).")
-    lines += ["", f"Written to {folder}{'/' if folder.name else ''}"]
+    lines += ["", f"Written to {folder}:"]
     lines += [f"  {name:<18} {text}" for name, text in contents.items() if (folder / name).exists()]
     return "\n".join(lines)
 

@@ -76,7 +76,7 @@ class Config:
     )
     seed: int = _key(0, "Seed of all random numbers.", low=0, high=2**31 - 1)
     deterministic: bool = _key(False, "Repeat a run to the last bit, on one thread (slower).")
-    verbose: bool = _key(False, "Say more while running.")
+    verbose: bool = _key(False, "Print all settings at the start.")
 
     morphableModel: str = _key(
         "open",

@@ -10,15 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from nextface import __version__
-from nextface.config import Config
 from nextface.errors import MissingPartError, NextFaceError
 from nextface.threads import available_cores
 
-BASEL_FILES = ("model2017-1_face12_nomouth.h5", "albedoModel2020_face12_albedoPart.h5")
 DETECTOR_SECONDS = 300  # the fan detector fetches its weights when it is first tried
 
 # In a process of its own, because a detector's native code may abort the process it runs in.
@@ -29,7 +27,10 @@ print("STATUS=" + json.dumps(detector_status()))
 """
 
 
-_WHOLE_WORDS = {"break_long_words": False, "break_on_hyphens": False}  # paths and commands stay in one piece
+_WHOLE_WORDS: dict[str, Any] = {
+    "break_long_words": False,
+    "break_on_hyphens": False,
+}  # paths and commands stay in one piece
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,18 @@ def examine() -> dict[str, list[Finding]]:
 
 def report(findings: dict[str, list[Finding]]) -> str:
     """The findings as a page of plain text."""
-    lines = [f"NextFace {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"]
+    machine = f"{platform.system()} {platform.machine()}"
+    lines = [f"NextFace {__version__}, Python {platform.python_version()}, {machine}"]
     for group, members in findings.items():
         lines += ["", group]
         for finding in members:
-            head = f"  {'works' if finding.works else 'no':<6}{finding.part:<20}  "
+            head, indent = f"  {'works' if finding.works else 'no':<6}{finding.part:<20}  ", " " * 30
             for paragraph in finding.text.strip().splitlines():
-                lines.append(fill(paragraph, 100, initial_indent=head, subsequent_indent=" " * 30, **_WHOLE_WORDS))
-                head = " " * 30
-    return "\n".join(lines)
+                lines.append(
+                    fill(paragraph, 100, initial_indent=head, subsequent_indent=indent, **_WHOLE_WORDS)
+                )
+                head = indent
+    return "\n".join([*lines, "", f"pip means here: {sys.executable} -m pip"])
 
 
 def _try(part: str, check: Callable[[], str]) -> Finding:
@@ -147,28 +151,20 @@ def _detectors() -> list[Finding]:
 
 
 def _open_model() -> str:
-    from nextface.models.open_head import load_open_head
+    from nextface.models import create
 
-    model = load_open_head()
-    return (
-        f"Ships with NextFace: {model.triangles.shape[0]} triangles, {model.identity_size} identity components."
-    )
+    model = create("open")
+    return f"Ships with NextFace: {len(model.triangles)} triangles, {model.identity_size} identity components."
 
 
 def _basel() -> str:
-    folder = Path(Config().path).absolute()
-    missing = [name for name in BASEL_FILES if not (folder / name).is_file()]
-    if not missing:
-        raise MissingPartError(f"Both files are in {folder}, but this version has no loader for them yet.")
-    raise MissingPartError(
-        f"Not in {folder}: {', '.join(missing)}.\n"
-        "The first comes from the University of Basel on request (Basel Face Model 2017, face12 without mouth, "
-        "https://faces.dmi.unibas.ch), the second from https://github.com/waps101/AlbedoMM/releases.\n"
-        "This version has no loader for them yet."
-    )
+    from nextface.models import create
+
+    create("basel2017")
+    return "Loaded."
 
 
 def _heic() -> str:
     if find_spec("pillow_heif") is None:
-        raise MissingPartError("pip install pillow-heif")
+        raise MissingPartError("Run `pip install pillow-heif`.")
     return f"pillow-heif {version('pillow-heif')}."

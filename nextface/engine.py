@@ -78,7 +78,7 @@ def reconstruct(
     )
     try:
         device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
-        chosen = (model or create_model(config.morphableModel, Path(config.path))).to(device)
+        chosen = model.to(device) if model else create_model(config.morphableModel, device)
         prepared = prepare(photo, config, folder, device, landmarks, mask, face)
         for note in prepared.notes:
             progress.note(note)

@@ -33,18 +33,24 @@ class DecodedImage:
     focal_35mm: float | None  # EXIF's 35 mm equivalent focal length in mm, None where absent
 
 
-def decode_image(path: Path) -> DecodedImage:
+def decode_image(path: Path, what: str = "photo") -> DecodedImage:
     """The image in a JPEG, PNG (8 or 16 bit), WebP, TIFF, BMP, AVIF or (with pillow-heif) HEIC file.
 
     Sixteen-bit PNGs keep their precision. Grey becomes RGB; transparent pixels are composited over mid
     grey (`MATTE`); the EXIF orientation is applied; embedded colour profiles are converted to sRGB.
 
-    Raises:
-        PhotoError: no such file, not an image, damaged, or of more than `MAX_PIXELS` pixels.
+    Parameters
+    ----------
+    path: the file.
+    what: what to call it in messages.
+
+    Raises
+    ------
+    PhotoError: no such file, not an image, damaged, or of more than `MAX_PIXELS` pixels.
     """
-    data = _read(path)
+    data = _read(path, what)
     try:
-        image = _open(path, data)
+        image = _open(path, data, what)
         exif = image.getexif()
         orientation, focal = exif.get(_EXIF_ORIENTATION, 1), exif.get_ifd(_EXIF_IFD).get(_EXIF_FOCAL_35MM)
         image.load()  # complains about truncation, which the decoder for sixteen bits does not
@@ -53,7 +59,7 @@ def decode_image(path: Path) -> DecodedImage:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise PhotoError(
-            f"The photo {path} is damaged or cut short ({error}). Export or copy it again from the original."
+            f"The {what} {path} is damaged or cut short ({error}). Export or copy it again from the original."
         ) from error
     if alpha is not None:
         encoded = encoded * alpha + np.float32(MATTE) * (1 - alpha)
@@ -61,28 +67,28 @@ def decode_image(path: Path) -> DecodedImage:
     return DecodedImage(upright, _positive(focal))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, what: str) -> bytes:
     if path.is_dir():
-        raise PhotoError(f"{path} is a folder, not a photo. Name one photo file in it.")
+        raise PhotoError(f"{path} is a folder. Name one {what} file in it.")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise PhotoError(f"There is no photo {path}. Check the path and its spelling.") from None
+        raise PhotoError(f"There is no {what} {path}. Check the path and its spelling.") from None
     except (OSError, ValueError) as error:
-        raise PhotoError(f"The photo {path} cannot be read ({error}). Check its permissions.") from error
+        raise PhotoError(f"The {what} {path} cannot be read ({error}). Check its permissions.") from error
     if not data:
-        raise PhotoError(f"The photo {path} is empty (0 bytes). Copy it again from the original.")
+        raise PhotoError(f"The {what} {path} is empty (0 bytes). Copy it again from the original.")
     return data
 
 
-def _open(path: Path, data: bytes) -> Image.Image:
+def _open(path: Path, data: bytes, what: str) -> Image.Image:
     """The image with its header read and checked, and its pixels not yet decoded."""
     from PIL import Image, UnidentifiedImageError
 
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         if importlib.util.find_spec("pillow_heif") is None:
             raise PhotoError(
-                f"The photo {path} is a HEIC file, which needs the package pillow-heif. "
+                f"The {what} {path} is a HEIC file, which needs the package pillow-heif. "
                 "Run `pip install pillow-heif`, or convert the photo to JPEG or PNG."
             )
         import pillow_heif
@@ -96,14 +102,14 @@ def _open(path: Path, data: bytes) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"The photo {path} is too large to be one: {error} {mend}") from None
+        raise PhotoError(f"The {what} {path} is too large to be one: {error} {mend}") from None
     except UnidentifiedImageError:
         raise PhotoError(
             f"{path} is not an image that can be read here, or its beginning is damaged. "
             "Use a JPEG, PNG, WebP, TIFF, BMP or HEIC file."
         ) from None
     if image.width * image.height > MAX_PIXELS:
-        raise PhotoError(f"The photo {path} is too large: {image.width} x {image.height} pixels. {mend}")
+        raise PhotoError(f"The {what} {path} is too large: {image.width} x {image.height} pixels. {mend}")
     return image
 
 

@@ -41,8 +41,9 @@ class CroppedPhoto:
 def load_photo(path: Path | str) -> Photo:
     """The photo in a file; see `nextface.image_file.decode_image` for the formats.
 
-    Raises:
-        PhotoError: no such file, not an image, damaged, or too large.
+    Raises
+    ------
+    PhotoError: no such file, not an image, damaged, or too large.
     """
     image = decode_image(Path(path))
     return Photo(Path(path), image.srgb, image.focal_35mm)
@@ -53,13 +54,15 @@ def crop_to_box(photo: Photo, box: Sequence[float], max_resolution: int) -> Crop
 
     Reduction averages linear light over each pixel's exact footprint; nothing is ever enlarged.
 
-    Args:
-        photo: the photo.
-        box: (x0, y0, x1, y1) in photo pixels; it is rounded outward and the part outside is cut off.
-        max_resolution: longest side of the result in pixels.
+    Parameters
+    ----------
+    photo: the photo.
+    box: (x0, y0, x1, y1) in photo pixels; it is rounded outward and the part outside is cut off.
+    max_resolution: longest side of the result in pixels.
 
-    Raises:
-        PhotoError: the box lies outside the photo.
+    Raises
+    ------
+    PhotoError: the box lies outside the photo.
     """
     height, width = photo.srgb.shape[:2]
     x0, y0 = (max(int(np.floor(value)), 0) for value in box[:2])
@@ -75,13 +78,18 @@ def crop_to_box(photo: Photo, box: Sequence[float], max_resolution: int) -> Crop
     if scale == 1.0:
         reduced = source.copy()
     else:
-        rows, columns = _area_weights(y1 - y0, scale), _area_weights(x1 - x0, scale)
-        linear = srgb_to_linear(source)
-        planes = [rows @ (columns @ linear[..., channel].T).T for channel in range(3)]
-        reduced = np.clip(linear_to_srgb(np.stack(planes, -1)), 0, 1).astype(np.float32)
-        clipped = (rows @ (columns @ clipped.T.astype(np.float32)).T) > 1e-6
+        averaged = linear_to_srgb(_averaged(srgb_to_linear(source), scale))
+        reduced = np.clip(averaged, 0, 1).astype(np.float32)
+        clipped = _averaged(clipped[..., None], scale)[..., 0] > 1e-6
     photo_to_image = np.array([[scale, 0, -scale * x0], [0, scale, -scale * y0]], dtype=np.float64)
     return CroppedPhoto(reduced, photo_to_image, clipped)
+
+
+def _averaged(source: np.ndarray, scale: float) -> np.ndarray:
+    """A picture [H, W, C] reduced by a scale below 1 (floor(H * scale), ...), averaged over footprints."""
+    rows, columns = (_area_weights(length, scale) for length in source.shape[:2])
+    planes = [rows @ (columns @ source[..., i].T.astype(np.float32)).T for i in range(source.shape[2])]
+    return np.stack(planes, -1)
 
 
 def _area_weights(size: int, scale: float) -> sparse.csr_array:

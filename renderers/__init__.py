@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any
 
 from nextface.errors import ConfigError, MissingPartError
 from renderers.renderer import Renderer
@@ -11,13 +10,15 @@ from renderers.renderer import Renderer
 NAMES = ("vertex", "mitsuba", "redner")
 
 
-def create(name: str, **settings: Any) -> Renderer:
+def create(name: str, device: str = "auto", max_bounces: int = 1, threads: int | None = None) -> Renderer:
     """Build the backend of the INI key `renderer`.
 
     Parameters
     ----------
     name: "vertex" or "mitsuba".
-    settings: passed to the backend: `device` and `threads` for both, `max_bounces` for "mitsuba".
+    device: where to trace rays, "auto", "cpu" or "cuda"; `vertex` computes where the scene's tensors are.
+    max_bounces: surface reflections between light and camera; `vertex` draws direct light only.
+    threads: CPU threads of the ray tracer; None for all that this process may use.
 
     Raises
     ------
@@ -27,11 +28,11 @@ def create(name: str, **settings: Any) -> Renderer:
     if name == "vertex":
         from renderers.vertex import VertexRenderer
 
-        return VertexRenderer(**settings)
+        return VertexRenderer()
     if name == "mitsuba":
         from renderers.mitsuba import MitsubaRenderer
 
-        return MitsubaRenderer(**settings)
+        return MitsubaRenderer(device, max_bounces, threads)
     if name == "redner":
         raise MissingPartError("renderer = redner: this backend comes with the next release. Use mitsuba or vertex.")
     nearest = get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]

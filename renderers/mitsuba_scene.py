@@ -10,8 +10,8 @@ import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
 
-from renderers import skin_bsdf
-from renderers.light_transport import radiance
+from renderers import environment_light, skin_bsdf
+from renderers.light_transport import direct_radiance, indirect_radiance
 
 Array = NDArray[np.float32]
 
@@ -70,50 +70,34 @@ class MitsubaScene:
             flipped = np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1)  # Mitsuba's bitmaps put row 0 at v = 0
             parameters["vertex_texcoords"] = mi.Float(flipped.ravel())
         parameters.update()
-        height = layout.environment_height
-        to_world = mi.ScalarTransform4f(np.diag([1.0, -1.0, -1.0, 1.0]))  # light frame to camera frame
         self._light = mi.load_dict(
-            {
-                "type": "envmap",
-                "bitmap": mi.Bitmap(np.ones((height, 2 * height, 3), np.float32)),
-                "to_world": to_world,
-            }
+            {"type": environment_light.register(mi.variant()), "height": layout.environment_height}
         )
         self._scene = mi.load_dict({"type": "scene", "mesh": mesh, "light": self._light})
         self._parameters = mi.traverse(self._scene)
-        names = {
-            "positions": "mesh.vertex_positions",
-            "normals": "mesh.vertex_normals",
-            "environment": "light.data",
-        }
+        self._names = {"positions": "mesh.vertex_positions", "normals": "mesh.vertex_normals"}
         for name in ("diffuse", "specular", "roughness"):
-            names[name] = f"mesh.bsdf.{name}.data" if layout.map_size else f"mesh.vertex_{name}"
-        self._names = names
-        self._parameters.keep(list(names.values()))
+            self._names[name] = f"mesh.bsdf.{name}.data" if layout.map_size else f"mesh.vertex_{name}"
+        self._parameters.keep(list(self._names.values()))
         self._tail = None
         if layout.max_bounces > 1:
             self._tail = mi.load_dict(
                 {"type": "prb", "max_depth": layout.max_bounces, "rr_depth": 1000, "hide_emitters": True}
             )
-        self._sampler = mi.load_dict({"type": "independent"})
+            self._tail_sampler = mi.load_dict({"type": "independent"})
 
     def load(self, values: dict[str, Array], tracked: set[str]) -> None:
         """Put new values of some leaves into the scene; gradients will reach those that are `tracked`."""
         for name, value in values.items():
-            if name == "rays":
-                leaf = mi.Float(value.ravel())
-            elif name == "environment":
-                # Mitsuba wants the first column once more at the right edge
-                leaf = mi.TensorXf(np.concatenate([value, value[:, :1]], 1))
-            elif value.ndim == 3:
-                leaf = mi.TensorXf(value)
-            else:
-                leaf = mi.Float(value.ravel())
+            maps = name in ("diffuse", "specular", "roughness") and self.layout.map_size is not None
+            leaf = mi.TensorXf(value) if maps else mi.Float(value.ravel())
             if name in tracked:
                 dr.enable_grad(leaf)
             self._leaves[name] = leaf
             if name in self._names:
                 self._parameters[self._names[name]] = leaf
+            elif name == "environment":
+                self._light.load(leaf)
         self._parameters.update()
 
     def draw(self, width: int, height: int, samples: int, seed: int) -> Array:
@@ -121,8 +105,8 @@ class MitsubaScene:
         total = [dr.zeros(mi.Float, width * height) for _ in range(4)]
         with dr.suspend_grad():
             for number, count in enumerate(_passes(width * height, samples)):
-                _, ray = self._begin(width, height, count, derived_seed(seed, number))
-                colour, valid = radiance(self._scene, self._bsdf, self._light, self._tail, self._sampler, ray)
+                _, ray, numbers = self._begin(width, height, count, derived_seed(seed, number))
+                colour, valid = self._radiance(ray, numbers)
                 channels = [*colour, dr.select(valid, mi.Float(1), 0)]
                 dr.eval(channels)  # together, so that one kernel draws them
                 total = [
@@ -139,46 +123,76 @@ class MitsubaScene:
 
         The wanted leaves must have been tracked when they were loaded.
         """
-        leaves = {name: self._leaves[name] for name in LEAVES if name in wanted}
+        leaves = {name: self._leaves[name] for name in sorted(wanted)}
         dr.clear_grad(leaves)
         try:
             weights = mi.Float(adjoint.ravel() / samples)
             for number, count in enumerate(_passes(width * height, samples)):
-                pixel, ray = self._begin(width, height, count, derived_seed(seed, number))
+                pixel, ray, numbers = self._begin(width, height, count, derived_seed(seed, number))
                 weight = dr.gather(mi.Color3f, weights, pixel)
-                colour, _ = radiance(
-                    self._scene, self._bsdf, self._light, self._tail, self._sampler, ray, weight
-                )
+                colour, _ = self._radiance(ray, numbers, weight)
                 dr.backward_from(weight * colour)
-                del colour, ray
+                del colour, ray, numbers
                 dr.eval(dr.grad(leaves))
             # a copy, because the array that Dr.Jit gives may be a view of memory that it reuses
             result = {name: dr.grad(leaf).numpy().copy() for name, leaf in leaves.items()}
         finally:
             dr.clear_grad(leaves)
-        if "environment" in result:
-            padded = result["environment"]
-            padded[:, 0] += padded[:, -1]
-            result["environment"] = padded[:, :-1]
         return result
 
-    def _begin(self, width: int, height: int, samples: int, seed: int) -> tuple[Any, Any]:
-        """Seed the sampler and make camera rays, `samples` in a row for each pixel; returns (pixel, ray)."""
+    def _radiance(self, ray: Any, numbers: Any, adjoint: Any = None) -> tuple[Any, Any]:
+        """Radiance along camera rays, and whether they meet the surface."""
+        colour, valid, onward = direct_radiance(self._scene, self._bsdf, self._light, ray, numbers)
+        if self._tail is not None:
+            colour += indirect_radiance(self._scene, self._tail, self._tail_sampler, onward, adjoint)
+        return colour, valid
+
+    def _begin(self, width: int, height: int, samples: int, seed: int) -> tuple[Any, Any, Any]:
+        """Each sample's pixel number, camera ray and random numbers, `samples` in a row for a pixel."""
         size = width * height * samples
-        self._sampler.set_sample_count(samples)
-        self._sampler.seed(seed, size)
+        if self._tail is not None:
+            self._tail_sampler.set_sample_count(samples)
+            self._tail_sampler.seed(seed, size)
         # opaque, so that another image size or sample count does not mean another kernel
         across, count = dr.opaque(mi.UInt32, width), dr.opaque(mi.UInt32, samples)
-        pixel = dr.arange(mi.UInt32, size) // count
+        number = dr.arange(mi.UInt32, size)
+        pixel = number // count
+        numbers = PixelSequence(pixel, number - pixel * count, dr.opaque(mi.UInt32, seed))
         row = pixel // across
-        offset = self._sampler.next_2d()
+        offset = numbers.next_2d()
         x = mi.Float(pixel - row * across) + offset.x
         y = mi.Float(row) + offset.y
-        entry = [dr.gather(mi.Float, self._leaves["rays"], index) for index in range(6)]
-        direction = mi.Vector3f(
-            entry[0] * x + entry[1] * y + entry[2], entry[3] * x + entry[4] * y + entry[5], 1
-        )
-        return pixel, mi.Ray3f(mi.Point3f(0), dr.normalize(direction))
+        # one gather a sample, so that the derivative is a scatter: a broadcast scalar's would be a sum, and cut the
+        # kernel in two
+        entry = [dr.gather(mi.Float, self._leaves["rays"], dr.full(mi.UInt32, index, size)) for index in range(6)]
+        slope_x = entry[0] * x + entry[1] * y + entry[2]
+        slope_y = entry[3] * x + entry[4] * y + entry[5]
+        ray = mi.Ray3f(mi.Point3f(0), dr.normalize(mi.Vector3f(slope_x, slope_y, 1)))
+        return pixel, ray, numbers
+
+
+class PixelSequence:
+    """Random numbers in [0, 1) that the samples of one pixel share out evenly.
+
+    Kronecker sequences (the golden ratio in 1D, Roberts' R2 in 2D) over a pixel's samples, each turned by an offset
+    that is random by pixel, dimension and seed. Every number is uniform by itself, so estimates stay unbiased; that
+    a pixel's samples avoid each other takes noise away.
+    """
+
+    def __init__(self, pixel: Any, index: Any, seed: Any) -> None:
+        self._index = index
+        state, sequence = mi.sample_tea_32(seed, pixel)
+        self._offsets = mi.PCG32(initstate=mi.UInt64(state), initseq=mi.UInt64(sequence))
+
+    def next_1d(self) -> Any:
+        return self._next(0x9E3779B9)
+
+    def next_2d(self) -> Any:
+        return mi.Point2f(self._next(0xC13FA9A9), self._next(0x91E10DA5))
+
+    def _next(self, step: int) -> Any:
+        turned = self._index * step + self._offsets.next_uint32()  # modulo 2^32
+        return mi.Float(turned >> 8) * 2.0**-24
 
 
 def derived_seed(*words: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -14,34 +15,7 @@ from pathlib import Path
 
 TIMEOUT_SECONDS = 120
 
-# Traces rays against a triangle mesh, takes a minimum (the instruction that LLVM 15 and 16 cannot select on
-# AVX-512 machines), and differentiates through a texture: what the renderer needs, in under two seconds.
-_PROGRAM = """
-import ctypes, sys
-variant, library, *preloads = sys.argv[1:]
-for path in preloads:
-    ctypes.CDLL(path)
-number = ""
-if library:
-    parts = [ctypes.c_uint() for _ in range(3)]
-    ctypes.CDLL(library).LLVMGetVersion(*map(ctypes.byref, parts))  # absent before LLVM 16
-    number = ".".join(str(part.value) for part in parts)
-    if parts[0].value < 17:
-        sys.exit(f"it is LLVM {number}; Dr.Jit needs 17 or newer")
-import drjit, mitsuba
-mitsuba.set_variant(variant)
-scene = mitsuba.load_dict({"type": "scene", "cube": {"type": "cube"}, "light": {"type": "constant"}})
-x = drjit.linspace(mitsuba.Float, -1.5, 1.5, 64)
-texels = drjit.full(mitsuba.Float, 0.5, 8)
-drjit.enable_grad(texels)
-hit = scene.ray_intersect(mitsuba.Ray3f(mitsuba.Point3f(x, 0, 5), mitsuba.Vector3f(0, 0, -1)))
-value = drjit.gather(mitsuba.Float, texels, mitsuba.UInt32(drjit.clip(x + 4, 0, 7)), hit.is_valid())
-drjit.backward(drjit.minimum(value * value, 3.0 - x))
-if not 1.0 < drjit.sum(drjit.grad(texels))[0] < 64.0:
-    sys.exit("it computes wrong gradients")
-print("VERSION=" + number)
-"""
-
+_TRIED_CODE = ("trial", "mitsuba_scene", "light_transport", "skin_bsdf", "environment_light")
 
 @dataclass(frozen=True)
 class Verdict:
@@ -71,7 +45,9 @@ def probe(variant: str, library: Path | None = None, preloads: Sequence[Path] = 
     if library is not None:
         status = library.stat()
         file_stamp = f"{library}:{status.st_mtime_ns}:{status.st_size}"
-    key = "|".join([variant, file_stamp, stamp, version("mitsuba"), version("drjit"), sys.executable])
+    key = "|".join(
+        [variant, file_stamp, stamp, version("mitsuba"), version("drjit"), sys.executable, _digest_of_code()]
+    )
     remembered = _read_cache()
     if key in remembered:
         return Verdict(**remembered[key])
@@ -81,13 +57,11 @@ def probe(variant: str, library: Path | None = None, preloads: Sequence[Path] = 
 
 
 def _try(variant: str, library: Path | None, preloads: Sequence[Path]) -> Verdict:
-    environment = dict(os.environ)
-    if library is not None:
-        environment["DRJIT_LIBLLVM_PATH"] = str(library)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     arguments = [variant, str(library or ""), *map(str, preloads)]
     try:
         run = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, *arguments],
+            [sys.executable, "-m", "renderers.trial", *arguments],
             env=environment,
             capture_output=True,
             text=True,
@@ -100,11 +74,17 @@ def _try(variant: str, library: Path | None, preloads: Sequence[Path]) -> Verdic
         return Verdict(True, run.stdout.rsplit("VERSION=", 1)[1].strip(), "")
     lines = [line.strip() for line in (run.stderr + "\n" + run.stdout).splitlines() if line.strip()]
     last = lines[-1] if lines else "it said nothing"
-    if "LLVMGetVersion" in last:
-        return Verdict(False, "", "it is older than LLVM 16; Dr.Jit needs 17 or newer")
     if run.returncode < 0:
-        return Verdict(False, "", f"its trial run was killed by signal {-run.returncode}: {last}")
+        error = next((line for line in lines if "ERROR" in line), last)
+        return Verdict(False, "", f"its trial run was killed by signal {-run.returncode}: {error}")
     return Verdict(False, "", last)
+
+
+def _digest_of_code() -> str:
+    """A fingerprint of the code that a trial runs: another kernel deserves another trial."""
+    folder = Path(__file__).parent
+    content = b"".join((folder / f"{name}.py").read_bytes() for name in _TRIED_CODE)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _read_cache() -> Mapping[str, dict]:

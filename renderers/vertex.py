@@ -41,6 +41,8 @@ class VertexRenderer:
 
     name = "vertex"
     casts_shadows = False
+    noise_free = True
+    shades_vertices = True
 
     def __init__(self, device: str = "cpu", bands: int = 9) -> None:
         self.device = torch.device(device)
@@ -86,7 +88,8 @@ class VertexRenderer:
             assert mesh.uvs is not None  # checked before drawing
             uv = mesh.uvs.index_select(0, corners.uv[shaded])
             diffuse, specular, roughness = (
-                sample_map(values, uv)[0] for values in (material.diffuse, material.specular, material.roughness)
+                sample_map(values, uv)[0]
+                for values in (material.diffuse, material.specular, material.roughness)
             )
         normals = camera.rotate(mesh.normals[:, vertex])[0]
         views = -positions.index_select(0, vertex)

@@ -29,7 +29,9 @@ def error_of(folder: Path, text: str) -> str:
 def test_default_file_is_what_the_class_says() -> None:
     path = CONFIGS / "optimConfig.ini"
     assert Config.from_file(path) == Config()
-    assert path.read_text(encoding="utf-8") == Config().describe(), "run: nextface config > configs/optimConfig.ini"
+    assert path.read_text(encoding="utf-8") == Config().describe(), (
+        "run: nextface config > configs/optimConfig.ini"
+    )
 
 
 @pytest.mark.parametrize("name", ["optimConfigShadows.ini", "previewConfig.ini"])

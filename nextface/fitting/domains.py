@@ -99,39 +99,36 @@ class TexelDomain:
 
 
 class VertexDomain:
-    """Vertices of a mesh; corrections are plain values, made broad by averaging over neighbours."""
+    """Vertices of a mesh; corrections are plain values, made broad by averaging over small cells of space."""
 
-    BROAD_STEPS = 20  # rounds of neighbour averaging: about the extent of a texel of BROAD_LEVEL
+    CELL_MM = 8.0  # edge of the cells, about the extent of a texel of BROAD_LEVEL on a face
 
-    def __init__(self, triangles: Tensor, count: int, mirror: Tensor | None) -> None:
-        """`triangles` [F, 3] of `count` vertices; `mirror` [V] is each vertex's mirror image."""
+    def __init__(self, vertices: Tensor, triangles: Tensor, mirror: Tensor | None) -> None:
+        """Vertices [V, 3] (mm), triangles [F, 3]; `mirror` [V] is each vertex's mirror image."""
         edges = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-        self.edges = torch.unique(edges.sort(1).values, dim=0)
-        self.mirror = mirror
-        self.count = count
-        self._degree = torch.zeros(count, device=triangles.device).index_add(
-            0, self.edges.flatten(), torch.ones(self.edges.numel(), device=triangles.device)
-        )
+        self._first, self._second = torch.unique(edges.sort(1).values, dim=0).unbind(1)
+        self._mirror = mirror
+        self._count = len(vertices)
+        cells = (vertices / self.CELL_MM).round().long()
+        self._cell = torch.unique(cells, dim=0, return_inverse=True)[1]
+        self._cell_size = torch.bincount(self._cell).to(vertices)[:, None]
 
     def zeros(self, channels: int) -> list[Tensor]:
-        return [torch.zeros(1, self.count, channels, device=self.edges.device)]
+        return [torch.zeros(1, self._count, channels, device=self._cell.device)]
 
     def correction(self, parameters: Sequence[Tensor]) -> Tensor:
         return parameters[0]
 
     def mirrored(self, values: Tensor) -> Tensor | None:
-        return None if self.mirror is None else values[:, self.mirror]
+        return None if self._mirror is None else values.index_select(1, self._mirror)
 
     def broad(self, values: Tensor) -> Tensor:
-        first, second = self.edges.unbind(1)
-        for _ in range(self.BROAD_STEPS):
-            total = torch.zeros_like(values).index_add(1, first, values[:, second]).index_add(1, second, values[:, first])
-            values = 0.5 * values + 0.5 * total / self._degree.clamp(min=1)[:, None]
-        return values
+        total = values.new_zeros(1, len(self._cell_size), values.shape[-1])
+        return total.index_add(1, self._cell, values) / self._cell_size
 
     def energy(self, values: Tensor) -> Tensor:
         return values.square().mean()
 
     def variation(self, values: Tensor) -> Tensor:
-        first, second = self.edges.unbind(1)
-        return (values[:, first] - values[:, second]).square().mean()
+        difference = values.index_select(1, self._first) - values.index_select(1, self._second)
+        return difference.square().mean()

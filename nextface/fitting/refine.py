@@ -94,7 +94,7 @@ def refine(
         loss.backward()
         optimizer.step()
         schedule.step()
-        progress(float(loss))
+        progress(loss.item())
         on_iteration(iteration, _detached(current))
     with torch.no_grad():
         material = _material(latents, {name: domain.correction(levels[name]) for name in RANGES})

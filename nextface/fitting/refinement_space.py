@@ -27,7 +27,7 @@ def refinement_space(reconstruction: Reconstruction, resolution: int, on_vertice
     model = reconstruction.model
     if on_vertices or model.uvs is None:
         base = replace(reconstruction, material=None).model_material()
-        domain = VertexDomain(model.triangles, base.diffuse.shape[1], model.mirror)
+        domain = VertexDomain(reconstruction.vertices()[0], model.triangles, model.mirror)
         return Material(base.diffuse[:1], base.specular[:1], base.roughness[:1]), domain
     mesh = reconstruction.scene().mesh
     base = reconstruction.model_material()

@@ -97,7 +97,7 @@ def fit_statistical(
         state = current.with_parameters(Parameters(**leaves).detached())
         if not state.parameters.is_finite():
             raise DivergedError(f"A parameter became NaN or infinite in iteration {iteration} of stage 2.")
-        progress(float(loss))
+        progress(loss.item())
         on_iteration(iteration, state)
     return reconstruction.with_parameters(Parameters(**leaves).detached())
 

@@ -36,17 +36,19 @@ def detect(
 ) -> Detection:
     """Find the faces in a photo and choose one.
 
-    Args:
-        photo: the photo.
-        detector: "mediapipe" (through OpenCV where mediapipe cannot start: same weights, same points),
-            "opencv" (the same without mediapipe, whose tasks report usage figures to Google) or "fan".
-        face: which face to take, 0 being the largest; None takes the largest and notes the others.
-        searched_path: where to save the searched picture, with the faces numbered, when there is no
-            usable face or more than one.
+    Parameters
+    ----------
+    photo: the photo.
+    detector: "mediapipe" (through OpenCV where mediapipe cannot start: same weights, same points),
+        "opencv" (the same without mediapipe, whose tasks report usage figures to Google) or "fan".
+    face: which face to take, 0 being the largest; None takes the largest and notes the others.
+    searched_path: where to save the searched picture, with the faces numbered, when there is no
+        usable face or more than one.
 
-    Raises:
-        FaceNotFoundError: no face, not that many faces, or a face under `SMALLEST_FACE` pixels.
-        MissingPartError: a package or file of the detector is not here.
+    Raises
+    ------
+    FaceNotFoundError: no face, not that many faces, or a face under `SMALLEST_FACE` pixels.
+    MissingPartError: a package or file of the detector is not here.
     """
     rgb = np.round(photo.srgb * 255).astype(np.uint8)
     engine, notes = _start(detector)

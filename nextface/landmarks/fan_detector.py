@@ -21,8 +21,9 @@ class FanDetector:
     def __init__(self) -> None:
         """Start the detector on the CPU.
 
-        Raises:
-            MissingPartError: the package is not here, or its weights cannot be fetched.
+        Raises
+        ------
+        MissingPartError: the package is not here, or its weights cannot be fetched.
         """
         try:
             from face_alignment import FaceAlignment, LandmarksType

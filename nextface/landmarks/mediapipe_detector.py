@@ -28,8 +28,9 @@ class MediaPipeDetector:
     def __init__(self) -> None:
         """Start the detector.
 
-        Raises:
-            MissingPartError: mediapipe, or a system library that it loads, is not here.
+        Raises
+        ------
+        MissingPartError: mediapipe, or a system library that it loads, is not here.
         """
         weights = task_bytes()
         try:

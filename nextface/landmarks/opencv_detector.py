@@ -33,8 +33,9 @@ class OpenCVDetector:
     def __init__(self) -> None:
         """Load the networks.
 
-        Raises:
-            MissingPartError: this OpenCV cannot load them, or the weights are missing.
+        Raises
+        ------
+        MissingPartError: this OpenCV cannot load them, or the weights are missing.
         """
         self._detector = _load("face_detector")
         self._mesh = _load("face_landmarks_detector")
@@ -133,9 +134,10 @@ def _anchor_centres() -> np.ndarray:
 def _average_overlapping(values: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
     """One face for each cluster of overlapping detections: their mean, weighted by score.
 
-    Args:
-        values: [D, K, 2] points of each detection, its box's corners first.
-        scores: [D].
+    Parameters
+    ----------
+    values: [D, K, 2] points of each detection, its box's corners first.
+    scores: [D].
     """
     faces = []
     remaining = np.argsort(-scores, kind="stable")

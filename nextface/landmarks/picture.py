@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nextface.errors import OutputError
+from nextface.atomic import replacing
 from nextface.landmarks.points import Landmarks, outline_box
 
 LONGEST_SIDE = 1280  # pixels of the saved picture
@@ -18,8 +16,9 @@ LONGEST_SIDE = 1280  # pixels of the saved picture
 def save_searched(path: Path, rgb: np.ndarray, faces: Sequence[Landmarks]) -> None:
     """Save an sRGB photo [H, W, 3] uint8 as a PNG with a numbered box around each face.
 
-    Raises:
-        OutputError: the file cannot be written.
+    Raises
+    ------
+    OutputError: the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -38,11 +37,5 @@ def save_searched(path: Path, rgb: np.ndarray, faces: Sequence[Landmarks]) -> No
             stroke_fill=(0, 0, 0),
             font=ImageFont.load_default(size=20),
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".png")
-        with os.fdopen(handle, "wb") as file:
-            picture.save(file, format="PNG")
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}). Check the folder.") from error
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")

@@ -36,19 +36,25 @@ class Landmarks:
         return replace(self, points=self.points @ matrix[:, :2].T + matrix[:, 2], depth=depth)
 
 
-def outline_box(landmarks: Landmarks) -> tuple[float, float, float, float]:
-    """(x0, y0, x1, y1) around the face from chin to hairline.
+def outline(landmarks: Landmarks) -> np.ndarray:
+    """The face's outline from chin to hairline, a closed polygon [K, 2] in pixels.
 
-    The 68-point scheme ends at the brows: the forehead is taken to be as high as the distance from
-    the brows to the base of the nose.
+    The 68-point scheme ends at the brows. Its forehead is drawn half as high above them as the base of
+    the nose lies below, which is where the 478 points end.
     """
     points, topology = landmarks.points, landmarks.topology
-    outline = points[list(topology.contour)]
-    if not topology.contour_closed:
-        brows = points[list(topology.right_brow + topology.left_brow)]
-        up = brows.mean(0) - points[topology.nose[-3]]
-        outline = np.concatenate([outline, brows + up])
-    (x0, y0), (x1, y1) = outline.min(0), outline.max(0)
+    contour = points[list(topology.contour)]
+    if topology.contour_closed:
+        return contour
+    brows = points[list(topology.right_brow + topology.left_brow)]
+    up = 0.5 * (brows.mean(0) - points[topology.nose_base])
+    return np.concatenate([contour, (brows + up)[::-1]])
+
+
+def outline_box(landmarks: Landmarks) -> tuple[float, float, float, float]:
+    """(x0, y0, x1, y1) around the face from chin to hairline."""
+    polygon = outline(landmarks)
+    (x0, y0), (x1, y1) = polygon.min(0), polygon.max(0)
     return float(x0), float(y0), float(x1), float(y1)
 
 

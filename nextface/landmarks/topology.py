@@ -25,6 +25,8 @@ class Topology:
     right_iris: tuple[int, ...]  # centre first, then the ring; empty where the scheme has none
     left_iris: tuple[int, ...]
     nose: tuple[int, ...]  # bridge from top to tip, then the wings
+    nose_base: int  # where the nose meets the upper lip
+    chin: int  # the chin's lowest point, also one of `contour`
     contour_closed: bool  # whether `contour` goes all around (with the forehead) or from ear to ear
 
 
@@ -46,6 +48,8 @@ MEDIAPIPE = Topology(
         *(168, 6, 197, 195, 5, 4, 1, 19, 94, 2),
         *(98, 97, 326, 327, 294, 278, 344, 440, 275, 45, 220, 115, 48, 64),
     ),
+    nose_base=2,
+    chin=152,
     contour_closed=True,
 )
 
@@ -61,6 +65,8 @@ IBUG68 = Topology(
     right_iris=(),
     left_iris=(),
     nose=tuple(range(27, 36)),
+    nose_base=33,
+    chin=8,
     contour_closed=False,
 )
 

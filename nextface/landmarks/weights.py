@@ -13,8 +13,9 @@ TASK_FILE = Path(__file__).parent / "data" / "face_landmarker.task"
 def task_bytes() -> bytes:
     """The FaceLandmarker bundle, as MediaPipe loads it.
 
-    Raises:
-        MissingPartError: the file is not in the installation.
+    Raises
+    ------
+    MissingPartError: the file is not in the installation.
     """
     try:
         return TASK_FILE.read_bytes()
@@ -25,8 +26,9 @@ def task_bytes() -> bytes:
 def network_bytes(name: str) -> bytes:
     """One TensorFlow Lite network of the bundle, for example "face_detector".
 
-    Raises:
-        MissingPartError: the bundle or the network in it is missing or damaged.
+    Raises
+    ------
+    MissingPartError: the bundle or the network in it is missing or damaged.
     """
     try:
         with zipfile.ZipFile(TASK_FILE) as bundle:

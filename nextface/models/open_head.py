@@ -1,0 +1,201 @@
+"""The embedded face model: a head of MakeHuman's CC0 data with its own statistics, UVs and appearance prior.
+
+docs/open_head.md tells how it was made; tools/build_open_head.py makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from torch import Tensor
+
+from nextface.errors import MissingPartError
+from nextface.models.face_model import LandmarkEmbedding, Reflectance
+from nextface.models.skin import skin_colour, squash
+
+DATA = Path(__file__).with_name("data") / "open_head.npz"
+LANDMARKS = Path(__file__).with_name("data") / "open_head_landmarks.npz"
+MAX_SPECULAR, MIN_ROUGHNESS = 0.08, 0.1
+LOG_ALBEDO_BOUNDS = (-4.6, -0.3)  # of everything that is not skin
+
+
+def _bounded(log_albedo: Tensor) -> Tensor:
+    """Albedo of a log albedo that is smoothly kept inside LOG_ALBEDO_BOUNDS."""
+    low, high = LOG_ALBEDO_BOUNDS
+    middle, half = (low + high) / 2, (high - low) / 2
+    return (middle + half * torch.tanh((log_albedo - middle) / half)).exp()
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Constants and linear fields of the albedo coefficients; row 0 of a field is its mean."""
+
+    melanin: Tensor  # [1 + A, V]
+    blood: Tensor  # [1 + A, V]
+    hair_cover: Tensor  # [V] in [0, 1]
+    hair: Tensor  # [1 + A, V], logit of the share of the cover
+    hair_colour: Tensor  # [1 + A, 3], log albedo
+    undertone: Tensor  # [1 + A, 3], log albedo
+    other: Tensor  # [1 + A, V, 3], log albedo of eyes, teeth, tongue and the inside of the mouth
+    is_skin: Tensor  # [V] bool
+    specular: Tensor  # [1 + A, V], logit of F0 / 0.08
+    roughness: Tensor  # [1 + A, V], logit of (roughness - 0.1) / 0.9
+    skin_polynomial: Tensor  # [M, 3]
+
+    def reflectance(self, albedo: Tensor) -> Reflectance:
+        """Reflectance of whitened coefficients [N, A]."""
+        row = torch.cat([torch.ones_like(albedo[:, :1]), squash(albedo)], 1)
+
+        def field(values: Tensor) -> Tensor:
+            return (row @ values.flatten(1)).unflatten(1, values.shape[1:])
+
+        skin = skin_colour(field(self.melanin), field(self.blood), self.skin_polynomial)
+        skin = skin * field(self.undertone)[:, None].exp()
+        hair_share = (self.hair_cover * torch.sigmoid(field(self.hair)))[..., None]
+        skin = skin + hair_share * (_bounded(field(self.hair_colour))[:, None] - skin)
+        diffuse = torch.where(self.is_skin[:, None], skin, _bounded(field(self.other)))
+        specular = MAX_SPECULAR * torch.sigmoid(field(self.specular))
+        roughness = MIN_ROUGHNESS + (1 - MIN_ROUGHNESS) * torch.sigmoid(field(self.roughness))
+        return Reflectance(diffuse, specular[..., None], roughness[..., None])
+
+    def to(self, device: str) -> Appearance:
+        """The same appearance on another device."""
+        return Appearance(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class OpenHead:
+    """The face model `open`; see `nextface.models.face_model.FaceModel` for what its members mean."""
+
+    mean: Tensor  # [V, 3] mm
+    identity_basis: Tensor  # [K, V, 3] mm a standard deviation
+    expression_basis: Tensor  # [E, V, 3] mm at full expression
+    expression_names: tuple[str, ...]
+    albedo_names: tuple[str, ...]
+    triangles: Tensor  # [F, 3] int64
+    uvs: Tensor  # [T, 2]
+    uv_triangles: Tensor  # [F, 3] int64
+    mirror: Tensor  # [V] int64
+    uv_mirror: Tensor  # [T] int64, each UV vertex's mirror image in u = 0.5
+    identity_mirror: Tensor  # [K], sign that a component's coefficient takes for the mirrored face
+    regions: Mapping[str, Tensor]  # name -> [V] bool
+    appearance: Appearance
+
+    name = "open"
+    expression_bounds = (0.0, 1.0)
+
+    @property
+    def identity_size(self) -> int:
+        """Number of identity coefficients."""
+        return self.identity_basis.shape[0]
+
+    @property
+    def albedo_size(self) -> int:
+        """Number of albedo coefficients, specular and roughness ones included."""
+        return len(self.albedo_names)
+
+    def vertices(self, identity: Tensor, expression: Tensor) -> Tensor:
+        """Vertices [N, V, 3] (mm) of identity [N, K] (standard deviations) and expression [N, E] in [0, 1]."""
+        offset = identity @ self.identity_basis.flatten(1).to(identity)
+        offset = offset + expression @ self.expression_basis.flatten(1).to(expression)
+        return self.mean.to(offset) + offset.unflatten(1, self.mean.shape)
+
+    def reflectance(self, albedo: Tensor) -> Reflectance:
+        """Vertex reflectance of albedo coefficients [N, A] (standard deviations), bounded for any value."""
+        return self.appearance.reflectance(albedo)
+
+    def landmarks(self, detector: str) -> LandmarkEmbedding | None:
+        """The shipped embedding for a detector, or None where it must be computed."""
+        if not LANDMARKS.is_file():
+            return None
+        with np.load(LANDMARKS, allow_pickle=False) as stored:
+            if f"{detector}_indices" not in stored:
+                return None
+            parts = {
+                part: torch.from_numpy(stored[f"{detector}_{part}"]).to(self.mean.device)
+                for part in ("indices", "triangles", "barycentric", "weights", "contour")
+            }
+        return LandmarkEmbedding(
+            detector,
+            parts["indices"].long(),
+            parts["triangles"].long(),
+            parts["barycentric"].to(self.mean.dtype),
+            parts["weights"].to(self.mean.dtype),
+            parts["contour"].bool(),
+        )
+
+    def to(self, device: str) -> OpenHead:
+        """The same model with its tensors on another device."""
+
+        def move(value: object) -> object:
+            if isinstance(value, Tensor | Appearance):
+                return value.to(device)
+            if isinstance(value, Mapping):
+                return {name: region.to(device) for name, region in value.items()}
+            return value
+
+        return OpenHead(**{field.name: move(getattr(self, field.name)) for field in fields(self)})  # type: ignore[arg-type]
+
+
+@cache
+def _load() -> OpenHead:
+    try:
+        with np.load(DATA, allow_pickle=False) as stored:
+            data = {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise MissingPartError(
+            f"The embedded face model {DATA} is missing: reinstall the package, or rebuild it with "
+            "`python tools/build_open_head.py`."
+        ) from error
+    refine = sparse.csr_matrix(
+        (data["refine_weights"], data["refine_columns"].astype(np.int32), data["refine_rows"]),
+        shape=(len(data["mirror"]), data["mean"].shape[0]),
+    )
+
+    def refined(controls: np.ndarray) -> np.ndarray:
+        """Fine vertices [K, V, 3] of control points [K, C, 3]."""
+        columns = controls.astype(np.float32).transpose(1, 0, 2).reshape(controls.shape[1], -1)
+        return np.ascontiguousarray((refine @ columns).reshape(-1, len(controls), 3).transpose(1, 0, 2))
+
+    mirror = data["mirror"].astype(np.int64)
+    mean = refined(data["mean"][None])[0]
+    mean = (mean + mean[mirror] * np.array([-1, 1, 1], np.float32)) / 2  # exactly symmetric, rounding included
+    appearance = {
+        field.name: torch.from_numpy(data[f"appearance_{field.name}"]) for field in fields(Appearance)
+    }
+    return OpenHead(
+        mean=torch.from_numpy(mean),
+        identity_basis=torch.from_numpy(refined(data["identity"])),
+        expression_basis=torch.from_numpy(refined(data["expression"])),
+        expression_names=tuple(data["expression_names"].tolist()),
+        albedo_names=tuple(data["albedo_names"].tolist()),
+        triangles=torch.from_numpy(data["triangles"].astype(np.int64)),
+        uvs=torch.from_numpy(data["uvs"]),
+        uv_triangles=torch.from_numpy(data["uv_triangles"].astype(np.int64)),
+        mirror=torch.from_numpy(mirror),
+        uv_mirror=torch.from_numpy(data["uv_mirror"].astype(np.int64)),
+        identity_mirror=torch.from_numpy(data["identity_mirror"].astype(np.float32)),
+        regions={
+            name: torch.from_numpy(mask)
+            for name, mask in zip(data["region_names"].tolist(), data["regions"], strict=True)
+        },
+        appearance=Appearance(
+            **{name: value if value.dtype == torch.bool else value.float() for name, value in appearance.items()}
+        ),
+    )
+
+
+def load_open_head(device: str = "cpu") -> OpenHead:
+    """The embedded face model on a device.
+
+    Raises
+    ------
+    MissingPartError: when its data file is not beside this module.
+    """
+    return _load().to(device)

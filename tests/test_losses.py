@@ -1,0 +1,139 @@
+"""The terms that the stages minimise: unbiased by noise, and never rewarding a face that shrinks."""
+
+import torch
+
+from nextface.fitting.domains import TexelDomain, VertexDomain
+from nextface.fitting.losses import PhotoTerm, landmark_term, light_term
+from nextface.fitting.observation import Observation
+from nextface.fitting.refine import MapWeights, regulariser
+from nextface.fitting.sampling import render_seed
+from nextface.reflectance import RANGES, from_latent, to_latent
+
+
+def observation(value: float = 0.5, size: int = 32, **changes: object) -> Observation:
+    fields: dict[str, object] = {
+        "srgb": torch.full((size, size, 3), value),
+        "mask": torch.ones(size, size, dtype=torch.bool),
+        "clipped": torch.zeros(size, size, dtype=torch.bool),
+        "detector": "mediapipe",
+        "landmarks": torch.tensor([[0.0, 0.0], [100.0, 100.0], [50.0, 50.0]]),
+        "blendshapes": {},
+        "focal": 300.0,
+        "focal_spread": 0.2,
+    }
+    return Observation(**(fields | changes))  # type: ignore[arg-type]
+
+
+def render(radiance: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
+    return torch.cat([radiance * alpha, torch.full_like(radiance[..., :1], alpha)], -1)
+
+
+def test_noise_does_not_bias_the_loss_of_two_renders():
+    seen = observation()
+    offset, noise = 0.02, 0.1
+    exact = float(PhotoTerm(seen)(render(seen.linear + offset), render(seen.linear + offset)))
+    generator = torch.Generator().manual_seed(0)
+
+    def noisy() -> torch.Tensor:
+        return render(seen.linear + offset + noise * torch.randn(seen.linear.shape, generator=generator))
+
+    halves = torch.tensor([float(PhotoTerm(seen)(noisy(), noisy())) for _ in range(400)])
+    error = float(halves.std()) / 20
+    assert abs(float(halves.mean()) - exact) < 4 * error
+    same = [noisy() for _ in range(50)]
+    naive = sum(float(PhotoTerm(seen)(image, image)) for image in same) / 50
+    assert naive > 5 * exact  # what the square of one noisy render would say
+
+
+def test_an_encoded_step_is_measured_on_the_encoded_scale():
+    seen = observation(0.6)
+    brighter = observation(0.61).linear
+    loss = float(PhotoTerm(seen)(render(brighter), render(brighter)))
+    assert abs(loss**0.5 - 0.01) < 3e-4
+
+
+def test_leaving_pixels_of_the_mask_empty_costs_more_than_any_colour():
+    def settled(term: PhotoTerm, image: torch.Tensor) -> float:
+        term(image, image)  # the first call only fills the memory of renders
+        return float(term(image, image))
+
+    for value in (0.02, 0.5, 0.95):
+        seen = observation(value)
+        empty = settled(PhotoTerm(seen), render(seen.linear, alpha=0.0))
+        for wrong in (0.0, 0.1, 1.0, 3.0):
+            assert empty > 10 * settled(PhotoTerm(seen), render(torch.full_like(seen.linear, wrong)))
+
+
+def test_clipped_pixels_count_only_while_the_render_is_darker():
+    seen = observation(1.0, clipped=torch.ones(32, 32, dtype=torch.bool))
+    for factor, counts in ((0.8, True), (1.5, False)):
+        term, image = PhotoTerm(seen), render(seen.linear * factor)
+        term(image, image)  # the first call only fills the memory
+        assert (float(term(image, image)) > 0) is counts
+
+
+def test_landmark_term_ignores_the_size_of_the_photo():
+    small = observation()
+    large = observation(landmarks=small.landmarks * 4)
+    indices, weights = torch.arange(3), torch.ones(3)
+    offset = torch.tensor([1.0, -2.0])
+    first = landmark_term(small.landmarks + offset, small, indices, weights)
+    second = landmark_term(large.landmarks + 4 * offset, large, indices, weights)
+    torch.testing.assert_close(first, second)
+    assert float(landmark_term(small.landmarks, small, indices, weights)) == 0
+
+
+def test_even_grey_light_is_free_and_colour_costs_most():
+    grey = torch.zeros(1, 256, 3)
+    assert float(light_term(grey)) < 1e-9
+    tinted, uneven = grey.clone(), grey.clone()
+    tinted[..., 0] += 0.3
+    uneven[:, ::2] += 0.3
+    assert float(light_term(tinted)) > 3 * float(light_term(uneven)) > 0
+
+
+def test_regularisers_do_not_depend_on_the_resolution():
+    costs = []
+    for size in (256, 512):
+        domain = TexelDomain(torch.ones(size, size, dtype=torch.bool), symmetric=True)
+        axis = (torch.arange(size) + 0.5) / size
+        wave = torch.sin(6 * axis)[None, None, :, None] * torch.cos(4 * axis)[None, :, None, None]
+        costs.append([float(regulariser(wave, domain, MapWeights(*w))) for w in ((1, 0, 0), (0, 1, 0), (0, 0, 1))])
+    torch.testing.assert_close(torch.tensor(costs[0]), torch.tensor(costs[1]), rtol=0.02, atol=0)
+
+
+def test_a_pyramid_reaches_every_texel_and_mirrors_exactly():
+    domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), symmetric=True)
+    levels = domain.zeros(3)
+    assert [level.shape[-1] for level in levels] == [8, 16, 32, 64]
+    levels[-1][0, 1, 5, 7] = 2.0
+    correction = domain.correction(levels)
+    assert correction.shape == (1, 64, 64, 3) and float(correction[0, 5, 7, 1]) == 2.0
+    mirrored = domain.mirrored(correction)
+    assert mirrored is not None and float(mirrored[0, 5, 56, 1]) == 2.0
+
+
+def test_vertex_domain_tells_broad_from_fine():
+    plane = torch.cartesian_prod(torch.arange(40.0), torch.arange(40.0))
+    vertices = torch.cat([plane, torch.zeros(len(plane), 1)], 1)
+    quads = torch.tensor([[i * 40 + j, i * 40 + j + 1, (i + 1) * 40 + j] for i in range(39) for j in range(39)])
+    domain = VertexDomain(vertices, quads, None)
+    checks = ((plane.sum(1) % 2) * 2 - 1)[None, :, None]
+    even = torch.ones_like(checks)
+    assert float(domain.energy(domain.broad(checks))) < 0.01 * float(domain.energy(checks))
+    assert float(domain.energy(domain.broad(even))) == 1.0
+    assert float(domain.variation(even)) == 0 < float(domain.variation(checks)) and domain.mirrored(even) is None
+
+
+def test_latent_reflectance_round_trips_and_stays_in_range():
+    for name, (low, high) in RANGES.items():
+        values = torch.linspace(low + 0.01 * (high - low), high - 0.01 * (high - low), 50)
+        torch.testing.assert_close(from_latent(to_latent(values, name), name), values, atol=1e-6, rtol=1e-5)
+        extreme = from_latent(torch.tensor([-1e4, 1e4]), name)
+        assert low <= float(extreme[0]) and float(extreme[1]) <= high
+
+
+def test_no_two_renders_of_a_run_share_a_seed():
+    seeds = {render_seed(0, i, p, h) for i in range(300) for p in range(3) for h in range(2)}
+    assert len(seeds) == 1800 and all(0 <= seed < 2**31 for seed in seeds)
+    assert render_seed(1, 0, 0, 0) != render_seed(0, 0, 0, 0)

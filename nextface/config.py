@@ -85,15 +85,15 @@ class Config:
         section="Face model",
     )
     path: str = _key("baselMorphableModel", "Folder that holds the Basel model's files.")
-    trimPca: bool = _key(False, "Keep only the first 80 components of every basis of the face model.")
     textureResolution: int = _key(
         512, "Width and height of the reflectance maps.", unit="pixels", choices=(256, 512, 1024, 2048)
     )
 
     landmarksDetectorType: str = _key(
         "mediapipe",
-        "Landmark detector: mediapipe (478 points) or fan (68 points, the face-alignment package).",
-        choices=("mediapipe", "fan"),
+        "Landmark detector: mediapipe (478 points), opencv (the same network without the mediapipe package) or "
+        "fan (68 points, the face-alignment package).",
+        choices=("mediapipe", "opencv", "fan"),
         section="Photo and camera",
     )
     maxResolution: int = _key(
@@ -265,6 +265,7 @@ RETIRED_KEYS: dict[str, tuple[str | None, str]] = {  # old key -> (new key, reas
         for term in ("Symmetry", "Consistency", "Smoothness")
     },
     "smoothSh": (None, "the exported light is now exactly the light that was fitted"),
+    "trimPca": (None, "the embedded face model is small enough to be used whole"),
     "tracker": (None, "it never had an effect"),
 }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import resource
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -73,19 +74,16 @@ def reconstruct(
     photo, config, progress = Path(photo), config or Config(), progress or Silent()
     folder = Path(output) / photo.stem
     limit_threads(config)
-    renderer = renderers.create(
-        config.renderer, device=config.device, max_bounces=config.maxBounces, threads=renderer_threads(config)
-    )
+    device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+    chosen = model.to(device) if model else create_model(config.morphableModel, device, config.path)
+    prepared = prepare(photo, config, folder, device, landmarks, mask, face)
+    for note in prepared.notes:
+        progress.note(note)
+    for warning in prepared.warnings:
+        progress.warn(warning)
+    renderer = renderers.create(config.renderer, config.device, config.maxBounces, renderer_threads(config))
     try:
-        device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
-        chosen = model.to(device) if model else create_model(config.morphableModel, device)
-        prepared = prepare(photo, config, folder, device, landmarks, mask, face)
-        for note in prepared.notes:
-            progress.note(note)
-        for warning in prepared.warnings:
-            progress.warn(warning)
-        run = _Run(photo, folder, config, renderer, chosen, prepared, progress)
-        return run.execute(checkpoint, skip_stages)
+        return _Run(photo, folder, config, renderer, chosen, prepared, progress).execute(checkpoint, skip_stages)
     finally:
         renderer.close()
 
@@ -266,7 +264,13 @@ class _Run:
         }
 
     def _resume_command(self, checkpoint: Path) -> str:
-        return f"nextface reconstruct --input {self.photo} --output {self.folder.parent} --checkpoint {checkpoint}"
+        words = ["nextface", "reconstruct", "--input", str(self.photo), "--output", str(self.folder.parent)]
+        words += ["--checkpoint", str(checkpoint)]
+        for item in fields(self.config):
+            value = getattr(self.config, item.name)
+            if value != item.default:
+                words += ["--set", f"{item.name}={value}"]
+        return shlex.join(words)
 
 
 class _Watch:

@@ -18,6 +18,7 @@ ERRORS
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
@@ -30,7 +31,7 @@ from nextface.reflectance import ROUGHNESS_RANGE
 LEAST_COSINE = 1e-3  # of the angle between normal and view; smaller ones are treated as this one
 TABLE_SIZE = 48  # entries along each of sqrt(n.v) and roughness
 HALF_VECTORS = 48  # along each of the two dimensions of the integrals
-RIDGE = 1e-5  # of the fits' mean squared column; the three axes coincide where n.v = 1
+RIDGE = 1e-5  # added to the fits' normal matrices; the three axes coincide where n.v = 1
 AXES = 3
 
 
@@ -101,19 +102,27 @@ def _table_row(alpha: float, cosine: Tensor, bands: int) -> Tensor:
     mirror_share = -mean[:, 0] / sine
     normal_share = mean[:, 2] - mirror_share * cosine
 
-    parts = torch.stack([weight * (1 - schlick), weight * schlick], 1)
-    lobe = parts @ sh_basis(incoming, bands)
+    # By the addition theorem, sums over a band's harmonics are Legendre polynomials of the angle between.
+    parts = torch.stack([weight * (1 - schlick), weight * schlick], 2)
     axes = torch.stack([torch.stack([-sine, zero, cosine], 1), torch.stack([zero, zero, zero + 1], 1), mean], 1)
-    at_axes = sh_basis(axes, bands)
-    factors = []
-    for degree in range(bands):
-        band = slice(degree**2, (degree + 1) ** 2)
-        columns = at_axes[:, :, band].mT
-        normal_matrix = columns.mT @ columns
-        ridge = RIDGE * (2 * degree + 1) / (4 * math.pi) * torch.eye(AXES, dtype=cosine.dtype)
-        factors.append(torch.linalg.solve(normal_matrix + ridge, columns.mT @ lobe[:, :, band].mT))
+    ridge = RIDGE * torch.eye(AXES, dtype=cosine.dtype)
+    factors = [
+        torch.linalg.solve(among_axes + ridge, to_samples @ parts)
+        for among_axes, to_samples in zip(
+            _legendre(axes @ axes.mT, bands), _legendre(axes @ incoming.mT, bands), strict=True
+        )
+    ]
     stacked = torch.stack(factors, 1)  # [V, bands, AXES, 2]
     return torch.cat([mirror_share[None], normal_share[None], stacked.permute(3, 2, 1, 0).flatten(0, 2)])
+
+
+def _legendre(cosine: Tensor, count: int) -> Iterator[Tensor]:
+    """The first `count` Legendre polynomials at the given cosines."""
+    previous, current = torch.zeros_like(cosine), torch.ones_like(cosine)
+    for degree in range(count):
+        yield current
+        following = ((2 * degree + 1) * cosine * current - degree * previous) / (degree + 1)
+        previous, current = current, following
 
 
 def _lobe_samples(alpha: float, cosine: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -149,7 +149,7 @@ def sampling_table(texels: NDArray[np.float32]) -> tuple[NDArray[np.uint32], NDA
 
     Returns
     -------
-    bins: [BINS] texel numbers; a uniformly drawn entry is a texel drawn by flux, to 1 / BINS.
+    bins: [BINS] texel numbers along a Z curve; a uniformly drawn entry is a texel drawn by flux, to 1 / BINS.
     density: [H * W] its probability per (row angle x column angle); divided by sin theta, per solid angle. It is
     exactly that of `bins`, so rounding costs noise in faint texels, not bias.
     """
@@ -158,9 +158,22 @@ def sampling_table(texels: NDArray[np.float32]) -> tuple[NDArray[np.uint32], NDA
     flux = (np.maximum(texels, 0).sum(-1, dtype=np.float64) * sine[:, None]).ravel()
     total = flux.sum()
     share = flux / total if np.isfinite(total) and total > 0 else np.full(flux.shape, 1 / flux.size)
-    ends = np.floor(np.cumsum(share) * BINS + 0.5).astype(np.int64)
+    order = _z_order(height, width)
+    ends = np.floor(np.cumsum(share[order]) * BINS + 0.5).astype(np.int64)
     ends[-1] = BINS
     counts = np.diff(ends, prepend=0)
-    bins = np.repeat(np.arange(flux.size, dtype=np.uint32), counts)
+    bins = np.repeat(order.astype(np.uint32), counts)
     cell = (np.pi / height) * (2 * np.pi / width)
-    return bins, (counts / (BINS * cell)).astype(np.float32)
+    density = np.empty(flux.size, np.float32)
+    density[order] = counts / (BINS * cell)
+    return bins, density
+
+
+@cache
+def _z_order(height: int, width: int) -> NDArray[np.int64]:
+    """Texel numbers along a Z curve, on which numbers that are spread evenly in 1D are so in 2D, too."""
+    rows, columns = np.divmod(np.arange(height * width), width)
+    code = np.zeros(height * width, np.int64)
+    for bit in range(max(height, width).bit_length()):
+        code |= (columns >> bit & 1) << (2 * bit) | (rows >> bit & 1) << (2 * bit + 1)
+    return np.argsort(code)

@@ -51,7 +51,6 @@ class MitsubaRenderer:
 
     name = "mitsuba"
     casts_shadows = True
-    noise_free = False
     shades_vertices = False
 
     def __init__(self, device: Device = "auto", max_bounces: int = 1, threads: int | None = None) -> None:

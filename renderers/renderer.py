@@ -14,7 +14,6 @@ class Renderer(Protocol):
 
     name: str
     casts_shadows: bool  # False: light is unoccluded, and reports must say so
-    noise_free: bool  # True: samples and seed do not matter
     shades_vertices: bool  # True: colours are computed at vertices only, so maps are refined there
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
@@ -24,7 +23,8 @@ class Renderer(Protocol):
         ----------
         scene: what to draw; the environment lights the face but is not seen behind it.
         samples: light paths a pixel; a renderer without noise ignores it.
-        seed: two renders with one seed are bit-identical; the backward pass derives its own seed from it.
+        seed: two renders with one seed are bit-identical; the backward pass
+            derives its own seed from it, so that its noise is independent of the image's.
 
         Raises
         ------

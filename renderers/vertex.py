@@ -41,7 +41,6 @@ class VertexRenderer:
 
     name = "vertex"
     casts_shadows = False
-    noise_free = True
     shades_vertices = True
 
     def __init__(self, device: str = "cpu", bands: int = 9) -> None:

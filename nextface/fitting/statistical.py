@@ -12,7 +12,7 @@ from nextface.errors import DivergedError
 from nextface.fitting.coarse import DISTANCE_RANGE, landmark_points, landmark_weights
 from nextface.fitting.losses import PhotoTerm, landmark_term, light_term
 from nextface.fitting.observation import Observation
-from nextface.fitting.sampling import render_pair
+from nextface.fitting.sampling import render_seed
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.reconstruction import Parameters, Reconstruction
 from renderers.renderer import Renderer
@@ -60,7 +60,7 @@ def fit_statistical(
 
     Parameters
     ----------
-    samples: light paths a pixel and iteration; each of the two half-renders gets half of them.
+    samples: light paths a pixel and iteration.
     on_iteration: called after each step with its number and the current state, for debugging and interrupts.
 
     Raises
@@ -87,8 +87,8 @@ def fit_statistical(
         loss = _priors(current, start, observations, embedding, trust, weights)
         scene = current.scene()
         for photo, term in enumerate(photo_terms):
-            pair = render_pair(renderer, scene, samples, seed, iteration, photo)
-            loss = loss + PHOTO_SCALE * term(*pair) / len(photo_terms)
+            image = renderer.render(scene[photo], samples, render_seed(seed, iteration, photo))[0]
+            loss = loss + PHOTO_SCALE * term(image) / len(photo_terms)
         if not torch.isfinite(loss):
             raise DivergedError(f"The loss became {float(loss)} in iteration {iteration} of stage 2.")
         loss.backward()

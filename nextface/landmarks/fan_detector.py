@@ -16,8 +16,6 @@ from nextface.landmarks.points import Landmarks
 class FanDetector:
     """Finds faces and their 68 landmarks. The package fetches its weights the first time it runs."""
 
-    name = "fan"
-
     def __init__(self) -> None:
         """Start the detector on the CPU.
 
@@ -30,7 +28,7 @@ class FanDetector:
         except ImportError as error:
             raise MissingPartError(
                 f"landmarksDetectorType = fan needs the package face-alignment ({error}). "
-                "Run `pip install face-alignment`, or use landmarksDetectorType = mediapipe."
+                "Run `pip install --no-deps face-alignment && pip install scikit-image numba tqdm`, or use landmarksDetectorType = mediapipe."
             ) from None
         try:
             self._network = FaceAlignment(LandmarksType.TWO_D, device="cpu", flip_input=False)

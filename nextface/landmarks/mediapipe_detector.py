@@ -23,8 +23,6 @@ MAX_FACES = 16
 class MediaPipeDetector:
     """Finds faces and their landmarks; a context manager, because the C++ graph must be closed."""
 
-    name = "mediapipe"
-
     def __init__(self) -> None:
         """Start the detector.
 
@@ -48,7 +46,7 @@ class MediaPipeDetector:
         except Exception as error:  # a missing libEGL or libGLESv2 shows only now, as one of several types
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise MissingPartError(
-                f"MediaPipe cannot start ({reason}). Run `pip install mediapipe`; on Debian and Ubuntu it also "
+                f"MediaPipe cannot start ({reason}). Run `pip install --no-deps mediapipe certifi`; on Debian and Ubuntu it also "
                 "needs `apt-get install libegl1 libgles2`."
             ) from error
         self._image = mediapipe.Image

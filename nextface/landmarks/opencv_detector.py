@@ -28,8 +28,6 @@ DETECTOR_SIDE, MESH_SIDE = 128, 256  # input sizes of the networks in pixels
 class OpenCVDetector:
     """Finds faces and their 478 landmarks."""
 
-    name = "mediapipe"
-
     def __init__(self) -> None:
         """Load the networks.
 

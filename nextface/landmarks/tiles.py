@@ -19,8 +19,6 @@ SAME_FACE_OVERLAP = 0.3  # intersection over union of two outlines
 class FaceDetector(Protocol):
     """Finds the faces in one picture."""
 
-    name: str
-
     def detect(self, rgb: np.ndarray) -> list[Landmarks]:
         """The faces in an sRGB image [H, W, 3] uint8."""
         ...

@@ -9,8 +9,10 @@ NAMES = ("open", "basel2017")
 BASEL_FILES = ("model2017-1_face12_nomouth.h5", "albedoModel2020_face12_albedoPart.h5")
 
 
-def create(name: str, device: str = "cpu") -> FaceModel:
+def create(name: str, device: str = "cpu", folder: str = "baselMorphableModel") -> FaceModel:
     """The face model that the INI key `morphableModel` names, with its tensors on `device`.
+
+    `folder` is where models that a user must obtain are looked for.
 
     Raises
     ------
@@ -27,7 +29,7 @@ def create(name: str, device: str = "cpu") -> FaceModel:
             "morphableModel = basel2017 needs two files that its owners license to each user: "
             f"{shape} from the Basel Face Model site (https://faces.dmi.unibas.ch/bfm/) and "
             f"{albedo} from AlbedoMM (https://github.com/waps101/AlbedoMM). They go to the folder "
-            "baselMorphableModel/. The loader for them comes with a later release; until then use "
+            f"{folder}/. The loader for them comes with a later release; until then use "
             "morphableModel = open."
         )
     raise ConfigError(f"morphableModel = {name} is not known; choose one of: {', '.join(NAMES)}.")

@@ -6,9 +6,10 @@ docs/open_head.md tells how it was made; tools/build_open_head.py makes it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
@@ -52,26 +53,29 @@ class Appearance:
         """Reflectance of whitened coefficients [N, A]."""
         row = torch.cat([torch.ones_like(albedo[:, :1]), squash(albedo)], 1)
 
-        def field(values: Tensor) -> Tensor:
-            return (row @ values.flatten(1)).unflatten(1, values.shape[1:])
+        def at(values: Tensor) -> Tensor:
+            return (row @ values.flatten(1).to(row)).unflatten(1, values.shape[1:])
 
-        skin = skin_colour(field(self.melanin), field(self.blood), self.skin_polynomial)
-        skin = skin * field(self.undertone)[:, None].exp()
-        hair_share = (self.hair_cover * torch.sigmoid(field(self.hair)))[..., None]
-        skin = skin + hair_share * (_bounded(field(self.hair_colour))[:, None] - skin)
-        diffuse = torch.where(self.is_skin[:, None], skin, _bounded(field(self.other)))
-        specular = MAX_SPECULAR * torch.sigmoid(field(self.specular))
-        roughness = MIN_ROUGHNESS + (1 - MIN_ROUGHNESS) * torch.sigmoid(field(self.roughness))
+        skin = skin_colour(at(self.melanin), at(self.blood), self.skin_polynomial.to(row))
+        skin = skin * at(self.undertone)[:, None].exp()
+        hair_share = (self.hair_cover.to(row) * torch.sigmoid(at(self.hair)))[..., None]
+        skin = skin + hair_share * (_bounded(at(self.hair_colour))[:, None] - skin)
+        diffuse = torch.where(self.is_skin[:, None], skin, _bounded(at(self.other)))
+        specular = MAX_SPECULAR * torch.sigmoid(at(self.specular))
+        roughness = MIN_ROUGHNESS + (1 - MIN_ROUGHNESS) * torch.sigmoid(at(self.roughness))
         return Reflectance(diffuse, specular[..., None], roughness[..., None])
 
     def to(self, device: str) -> Appearance:
         """The same appearance on another device."""
-        return Appearance(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return Appearance(**{part.name: getattr(self, part.name).to(device) for part in fields(self)})
 
 
-@dataclass(frozen=True)
+@dataclass
 class OpenHead:
-    """The face model `open`; see `nextface.models.face_model.FaceModel` for what its members mean."""
+    """The face model `open`; see `nextface.models.face_model.FaceModel` for what its members mean.
+
+    All tensors lie on one device and are never changed; `to` gives the same model on another.
+    """
 
     mean: Tensor  # [V, 3] mm
     identity_basis: Tensor  # [K, V, 3] mm a standard deviation
@@ -79,26 +83,22 @@ class OpenHead:
     expression_names: tuple[str, ...]
     albedo_names: tuple[str, ...]
     triangles: Tensor  # [F, 3] int64
-    uvs: Tensor  # [T, 2]
-    uv_triangles: Tensor  # [F, 3] int64
-    mirror: Tensor  # [V] int64
+    uvs: Tensor | None  # [T, 2]
+    uv_triangles: Tensor | None  # [F, 3] int64
+    mirror: Tensor | None  # [V] int64
     uv_mirror: Tensor  # [T] int64, each UV vertex's mirror image in u = 0.5
     identity_mirror: Tensor  # [K], sign that a component's coefficient takes for the mirrored face
     regions: Mapping[str, Tensor]  # name -> [V] bool
     appearance: Appearance
 
-    name = "open"
-    expression_bounds = (0.0, 1.0)
+    name: str = "open"
+    expression_bounds: tuple[float, float] = (0.0, 1.0)
+    identity_size: int = field(init=False)
+    albedo_size: int = field(init=False)  # specular and roughness coefficients included
 
-    @property
-    def identity_size(self) -> int:
-        """Number of identity coefficients."""
-        return self.identity_basis.shape[0]
-
-    @property
-    def albedo_size(self) -> int:
-        """Number of albedo coefficients, specular and roughness ones included."""
-        return len(self.albedo_names)
+    def __post_init__(self) -> None:
+        self.identity_size = self.identity_basis.shape[0]
+        self.albedo_size = len(self.albedo_names)
 
     def vertices(self, identity: Tensor, expression: Tensor) -> Tensor:
         """Vertices [N, V, 3] (mm) of identity [N, K] (standard deviations) and expression [N, E] in [0, 1]."""
@@ -133,14 +133,12 @@ class OpenHead:
     def to(self, device: str) -> OpenHead:
         """The same model with its tensors on another device."""
 
-        def move(value: object) -> object:
-            if isinstance(value, Tensor | Appearance):
-                return value.to(device)
-            if isinstance(value, Mapping):
-                return {name: region.to(device) for name, region in value.items()}
-            return value
-
-        return OpenHead(**{field.name: move(getattr(self, field.name)) for field in fields(self)})  # type: ignore[arg-type]
+        moved: dict[str, Any] = {
+            part.name: value.to(device)
+            for part in fields(self)
+            if isinstance(value := getattr(self, part.name), Tensor | Appearance)
+        }
+        return replace(self, **moved, regions={name: mask.to(device) for name, mask in self.regions.items()})
 
 
 @cache
@@ -166,9 +164,7 @@ def _load() -> OpenHead:
     mirror = data["mirror"].astype(np.int64)
     mean = refined(data["mean"][None])[0]
     mean = (mean + mean[mirror] * np.array([-1, 1, 1], np.float32)) / 2  # exactly symmetric, rounding included
-    appearance = {
-        field.name: torch.from_numpy(data[f"appearance_{field.name}"]) for field in fields(Appearance)
-    }
+    appearance = {part.name: torch.from_numpy(data[f"appearance_{part.name}"]) for part in fields(Appearance)}
     return OpenHead(
         mean=torch.from_numpy(mean),
         identity_basis=torch.from_numpy(refined(data["identity"])),
@@ -186,7 +182,10 @@ def _load() -> OpenHead:
             for name, mask in zip(data["region_names"].tolist(), data["regions"], strict=True)
         },
         appearance=Appearance(
-            **{name: value if value.dtype == torch.bool else value.float() for name, value in appearance.items()}
+            **{
+                name: value if value.dtype == torch.bool else value.float()
+                for name, value in appearance.items()
+            }
         ),
     )
 

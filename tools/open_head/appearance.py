@@ -1,4 +1,4 @@
-"""The appearance prior: how each coefficient changes melanin, blood, hair, eyes, gloss and roughness, by vertex.
+"""The appearance prior: how each coefficient changes melanin, blood, hair, eyes and gloss, by vertex.
 
 Everything is a linear field of coefficients that the runtime (`nextface/models/open_head.py`) squashes into
 plausible bounds, so no coefficient can make skin white or negative.
@@ -51,7 +51,7 @@ class Appearance:
 
 
 def _cotangent_laplacian(positions: Array, triangles: NDArray[np.int64]) -> tuple[sparse.csr_matrix, Array]:
-    """The cotangent Laplacian [V, V] of a surface, and the area around each vertex [V] (Pinkall, Polthier 1993)."""
+    """The cotangent Laplacian [V, V] of a surface (Pinkall, Polthier 1993), and the area at each vertex [V]."""
     count = len(positions)
     laplacian, area = sparse.csr_matrix((count, count)), np.zeros(count)
     for corner in range(3):
@@ -59,7 +59,10 @@ def _cotangent_laplacian(positions: Array, triangles: NDArray[np.int64]) -> tupl
         one, other = positions[first] - positions[apex], positions[second] - positions[apex]
         doubled = np.linalg.norm(np.cross(one, other), axis=1)
         weight = np.maximum((one * other).sum(1) / doubled, 0.01) / 2
-        rows, columns = np.concatenate([first, second, first, second]), np.concatenate([second, first, first, second])
+        rows, columns = (
+            np.concatenate([first, second, first, second]),
+            np.concatenate([second, first, first, second]),
+        )
         laplacian += sparse.csr_matrix(
             (np.concatenate([-weight, -weight, weight, weight]), (rows, columns)), (count, count)
         )
@@ -114,19 +117,33 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     size, count = 1 + len(names), len(positions)
     skin = (head.part == 0) & (places.mouth_inside < 0.5)
     lips = smooth_step(places.lips, 0.15, 0.75) * skin
-    gauss = lambda x, y, width, height: np.exp(  # noqa: E731
-        -(((places.side - x) / width) ** 2) - ((places.up - y) / height) ** 2
-    ) * (places.front > -35)
+
+    def spot(side: float, up: float, width: float, height: float) -> Array:
+        """A soft spot on both sides of the front of the face, 1 at its middle."""
+        away = ((places.side - side) / width) ** 2 + ((places.up - up) / height) ** 2
+        return np.exp(-away) * (places.front > -35)
+
     nose, mouth = places.nose_tip, places.mouth
-    cheeks = gauss(36, -34, 19, 18)
-    nose_tip = gauss(0, nose[1], 15, 12)
-    shadow = gauss(17, -4, 13, 10) + 0.8 * gauss(30, -15, 15, 6)
+    cheeks = spot(36, -34, 19, 18)
+    nose_tip = spot(0, nose[1], 15, 12)
+    shadow = spot(17, -4, 13, 10) + 0.8 * spot(30, -15, 15, 6)
     lid = smooth_step(places.eyelids, 0.1, 0.8)
     face = np.clip(places.face, 0, 1) * skin
 
     melanin, blood = np.zeros((size, count)), np.zeros((size, count))
-    melanin[0] = -0.40 + 0.10 * lips + 0.12 * np.clip(shadow, 0, 1) + 0.12 * lid - 0.06 * cheeks + 0.05 * (1 - face)
-    blood[0] = -0.10 + 0.65 * lips + 0.22 * cheeks + 0.28 * nose_tip + 0.12 * places.ears + 0.25 * lid + 0.1 * gauss(0, mouth[1] - 25, 16, 10)
+    melanin[0] = (
+        -0.40 + 0.10 * lips + 0.12 * np.clip(shadow, 0, 1) + 0.12 * lid - 0.06 * cheeks + 0.05 * (1 - face)
+    )
+    blood[0] = (
+        -0.10
+        + 0.65 * lips
+        + 0.10 * np.clip(shadow, 0, 1)
+        + 0.22 * cheeks
+        + 0.28 * nose_tip
+        + 0.12 * places.ears
+        + 0.25 * lid
+        + 0.1 * spot(0, mouth[1] - 25, 16, 10)
+    )
     melanin[index["melanin"]] = 0.55 - 0.1 * lips
     blood[index["blood"]] = 0.20
     blood[index["lip_blood"]] = 0.25 * lips
@@ -174,7 +191,9 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     depth = smooth_step(places.front, -5, 12)[:, None]
     other[0, inside] = np.log(np.array([0.13, 0.030, 0.025]) + depth[inside] * np.array([0.16, 0.07, 0.06]))
     tongue = head.part == 5
-    other[0, tongue] = np.log([0.30, 0.115, 0.10]) + np.log(0.3 + 0.7 * smooth_step(places.front[tongue], -40, 0))[:, None]
+    other[0, tongue] = (
+        np.log([0.30, 0.115, 0.10]) + np.log(0.3 + 0.7 * smooth_step(places.front[tongue], -40, 0))[:, None]
+    )
     for part, up in ((3, 1), (4, -1)):
         teeth = head.part == part
         height = up * places.up[teeth]
@@ -191,7 +210,9 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     def rough(value: float) -> float:
         return float(logit((value - 0.1) / 0.9) - logit((ROUGHNESS_MEAN - 0.1) / 0.9))
 
-    zone = np.clip(gauss(0, 45, 40, 25) + gauss(0, nose[1] + 8, 14, 26) + 0.6 * gauss(0, mouth[1] - 28, 16, 10), 0, 1)
+    zone = np.clip(
+        spot(0, 45, 40, 25) + spot(0, nose[1] + 8, 14, 26) + 0.6 * spot(0, mouth[1] - 28, 16, 10), 0, 1
+    )
     wet = (eyes | (head.part >= 3) | inside).astype(float)
     specular, roughness = np.zeros((size, count)), np.zeros((size, count))
     specular[0] = logit(SPECULAR_MEAN / 0.08) + lift(0.033) * lips + lift(0.032) * zone + lift(0.033) * wet
@@ -206,5 +227,16 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     roughness[index["roughness"]] = 0.28 * dry
     polynomial, _ = fitted_polynomial()
     return Appearance(
-        names, melanin, blood, hair_cover, hair, hair_colour, undertone, other, skin, specular, roughness, polynomial
+        names,
+        melanin,
+        blood,
+        hair_cover,
+        hair,
+        hair_colour,
+        undertone,
+        other,
+        skin,
+        specular,
+        roughness,
+        polynomial,
     )

@@ -20,7 +20,9 @@ def unique_edges(quads: Indices) -> tuple[Indices, Indices, Indices]:
     return unique, inverse.reshape(quads.shape), count
 
 
-def _incidence(rows: Indices, columns: Indices, shape: tuple[int, int], value: float = 1.0) -> sparse.csr_matrix:
+def _incidence(
+    rows: Indices, columns: Indices, shape: tuple[int, int], value: float = 1.0
+) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.full(len(rows), value), (rows, columns)), shape=shape)
 
 
@@ -38,7 +40,9 @@ def subdivide(quads: Indices, count: int) -> tuple[sparse.csr_matrix, Indices]:
     edge_to_face = _incidence(corner_edges.ravel(), face_number, (len(edges), len(quads)))
     border = edge_faces == 1
     beside = sparse.diags(1.0 / edge_faces) @ edge_to_face @ face_points
-    edge_points = sparse.diags(np.where(border, 1.0, 0.5)) @ midpoints + sparse.diags(np.where(border, 0.0, 0.5)) @ beside
+    edge_points = (
+        sparse.diags(np.where(border, 1.0, 0.5)) @ midpoints + sparse.diags(np.where(border, 0.0, 0.5)) @ beside
+    )
 
     vertex_faces = _incidence(quads.ravel(), face_number, (count, len(quads)))
     vertex_edges = _incidence(edges.ravel(), np.repeat(np.arange(len(edges)), 2), (count, len(edges)))
@@ -52,7 +56,9 @@ def subdivide(quads: Indices, count: int) -> tuple[sparse.csr_matrix, Indices]:
     rim = 0.5 * sparse.identity(count) + 0.25 * vertex_edges[:, border] @ midpoints[border]
     on_border = np.zeros(count, bool)
     on_border[edges[border]] = True
-    vertex_points = sparse.diags(np.where(on_border, 0.0, 1.0)) @ inner + sparse.diags(np.where(on_border, 1.0, 0.0)) @ rim
+    vertex_points = (
+        sparse.diags(np.where(on_border, 0.0, 1.0)) @ inner + sparse.diags(np.where(on_border, 1.0, 0.0)) @ rim
+    )
 
     edge_corner, face_corner = count + corner_edges, count + len(edges) + np.arange(len(quads))
     refined = [

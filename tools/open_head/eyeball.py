@@ -45,7 +45,7 @@ def ring_mesh() -> tuple[Array, Indices, Array]:
 
 
 def frame_weights(ball: Array, side: int) -> tuple[Array, Array]:
-    """How four frame points follow the raw eye's vertices [H, 3]: weights [4, H], and the points' rest positions.
+    """How four frame points follow the raw eye's vertices [H, 3]: weights [4, H], and the points at rest.
 
     The frame (centre, and one radius along x, y and z; x runs away from the nose: `side` is 1 for the
     subject's left eye, -1 for the right) is what the best affine map of the raw eyeball makes of it.

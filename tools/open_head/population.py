@@ -18,8 +18,8 @@ OPPOSITES = (
     ("incr", "decr"), ("up", "down"), ("out", "in"), ("forward", "backward"), ("convex", "concave"),
     ("uncompress", "compress"), ("l", "r"),
 )  # fmt: skip
-# Standard deviations of a detail in units of its target, which MakeHuman draws for a slider's end. Targets of the
-# whole head's outline are strong, and their sums soon look like caricatures: they are damped.
+# Standard deviations of a detail in units of its target, which MakeHuman draws for a slider's end. Targets of
+# the whole head's outline are strong, and their sums soon look like caricatures: they are damped.
 DETAIL_SPREAD = 0.30
 FOLDER_SPREAD = {"head": 0.13, "ears": 0.22, "asym": 0.14}
 ONE_SIDED_FACTOR = 0.5  # shapes without an opposite, such as `head-square`
@@ -62,7 +62,8 @@ def draw(raw: RawData, controls: sparse.csr_matrix, count: int, seed: int) -> Ar
     scale = np.array([spread[name] for name in names]) * np.where(one_sided, ONE_SIDED_FACTOR, 1.0)
     size = (controls.shape[0], 3)
     up, down = (
-        np.stack([sliders[name].get(sign, np.zeros(size)) for name in names]).reshape(len(names), -1) for sign in (1, -1)
+        np.stack([sliders[name].get(sign, np.zeros(size)) for name in names]).reshape(len(names), -1)
+        for sign in (1, -1)
     )
     paired = np.array([bool(re.match("[lr]-", name)) for name in names])
     groups, group = np.unique([re.sub("^[lr]-", "", name) for name in names], return_inverse=True)

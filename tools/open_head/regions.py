@@ -61,7 +61,9 @@ def find_places(raw: RawData, head: Head, positions: Array, normals: Array) -> P
         away = positions - centre
         distance = np.linalg.norm(away, axis=1)
         inward = -(away * normals).sum(1) / np.maximum(distance, 1e-9)
-        socket += skin * smooth_step(inward, 0.55, 0.8) * smooth_step(distance, SOCKET_RADIUS, SOCKET_RADIUS - 1)
+        socket += (
+            skin * smooth_step(inward, 0.55, 0.8) * smooth_step(distance, SOCKET_RADIUS, SOCKET_RADIUS - 1)
+        )
     middle = np.mean(centres, 0)
     side, up, front = abs(positions[:, 0]), positions[:, 1] - middle[1], positions[:, 2] - middle[2]
     outer = np.flatnonzero(skin & (head.mirror == np.arange(len(positions))) & (masks["inside-mouth"] < 0.5))
@@ -69,7 +71,8 @@ def find_places(raw: RawData, head: Head, positions: Array, normals: Array) -> P
     tip = outer[front[outer].argmax()]
     on_lips = outer[masks["lips"][outer] > 0.5]
     return Places(
-        side, up, front, normals, masks["lips"], masks["eyelids"], masks["ears"], masks["face"], masks["inside-mouth"],
+        side, up, front, normals,
+        masks["lips"], masks["eyelids"], masks["ears"], masks["face"], masks["inside-mouth"],
         np.clip((socket + socket[head.mirror]) / 2, 0, 1),
         eye_gap,
         np.array([side[tip], up[tip], front[tip]]),
@@ -96,7 +99,7 @@ def lash_field(places: Places) -> Array:
 
 
 def beard_field(places: Places) -> Array:
-    """How densely a beard can grow, 0 to 1: upper lip, chin, jaw and the side of the face below the cheekbone."""
+    """How densely a beard can grow, 0 to 1: upper lip, chin, jaw and sides below the cheekbone."""
     mouth_up, nose_up = places.mouth[1], places.nose_tip[1]
     top = nose_up - 9 + 26 * smooth_step(places.side, 27, 73)
     below = smooth_step(places.up, top + 5, top - 7)

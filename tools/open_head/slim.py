@@ -73,10 +73,14 @@ def relax(
     gradient = np.concatenate([-inverse.sum(1, keepdims=True), inverse], 1)  # [F, 3 corners, 2]
     rows = np.repeat(np.arange(2 * len(triangles)), 3)
     columns = np.repeat(triangles, 2, axis=0).ravel()
-    operator = sparse.csr_matrix((gradient.transpose(0, 2, 1).ravel(), (rows, columns)), (2 * len(triangles), count))
+    operator = sparse.csr_matrix(
+        (gradient.transpose(0, 2, 1).ravel(), (rows, columns)), (2 * len(triangles), count)
+    )
     zero = sparse.csr_matrix(operator.shape)
     both = sparse.bmat([[operator, zero], [zero, operator]]).tocsr()  # J[f, i, j] at row i * 2F + 2f + j
     free = np.flatnonzero(~held.T.ravel())
+    if not np.isfinite(_energy((both @ start.T.ravel()).reshape(2, -1, 2).transpose(1, 0, 2), weights)):
+        raise ValueError("the start holds a flipped triangle")
     position = start.copy()
     for _ in range(iterations):
         jacobians = (both @ position.T.ravel()).reshape(2, -1, 2).transpose(1, 0, 2)
@@ -86,10 +90,7 @@ def relax(
         pull = np.where(abs(singular - 1) < 1e-6, 4.0, (singular - singular**-3) / gap)
         metric = left @ (np.sqrt(pull)[:, :, None] * left.transpose(0, 2, 1)) * np.sqrt(weights)[:, None, None]
         mixing = sparse.bmat(
-            [
-                [sparse.diags(np.repeat(metric[:, i, k], 2)) for k in range(2)]
-                for i in range(2)
-            ]
+            [[sparse.diags(np.repeat(metric[:, i, k], 2)) for k in range(2)] for i in range(2)]
         ).tocsr()
         system = (mixing @ both).tocsc()
         target = (metric @ rotation).transpose(1, 0, 2).ravel()

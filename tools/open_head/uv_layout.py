@@ -6,7 +6,6 @@ layout is exactly symmetric and, half by half, free of overlaps by construction.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +32,7 @@ ITERATIONS = 60
 
 @dataclass(frozen=True)
 class Layout:
-    """UV coordinates [T, 2], UV triangles [F, 3] in the order of the head's triangles, and UV mirror map [T]."""
+    """UV coordinates [T, 2], UV triangles [F, 3] in the order of the head's, and the UV mirror map [T]."""
 
     uvs: Array
     triangles: Indices
@@ -62,7 +61,7 @@ def _spread(lengths: Array, low: float, high: float) -> Array:
 def _half_chart(
     positions: Array, triangles: Indices, scale: Array, importance: Array, axis: list[int], rectangle: Rectangle
 ) -> Array:
-    """Places [V, 2] of a half's vertices: `axis` along the rectangle's left side, the rest of the border around.
+    """Places [V, 2] of a half's vertices: `axis` along the rectangle's left side, the other borders around.
 
     `axis` is a stretch of the border, from the end that gets the lower left corner to the upper left one.
     `scale` [V] says how large each vertex's surroundings are drawn, relative to true size.
@@ -90,18 +89,21 @@ def _half_chart(
         places[path] = np.array(start) * (1 - share) + np.array(end) * share
         held[path, 0 if start[0] == end[0] else 1] = True
         held[[path[0], path[-1]]] = True
-    oriented = triangles
-    start_places = tutte(oriented, len(positions), np.array(loop), places[loop])
-    edges = (start_places[oriented[:, 1:]] - start_places[oriented[:, :1]]).transpose(0, 2, 1)
-    if np.linalg.det(edges).sum() < 0:
-        oriented = oriented[:, ::-1]
-    corners = positions[oriented]
+    start = tutte(triangles, len(positions), np.array(loop), places[loop])
+    corners = positions[triangles]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-    size = scale[oriented].mean(1)
+    size = scale[triangles].mean(1)
     wanted = (area * size**2).sum()
     unit = np.sqrt((right - left) * (top - bottom) / wanted)
-    weights = area * size**2 * importance[oriented].mean(1)
-    return relax(start_places, oriented, corners * (unit * size)[:, None, None], weights / weights.sum(), held, ITERATIONS)
+    weights = area * size**2 * importance[triangles].mean(1)
+    return relax(
+        start,
+        triangles,
+        corners * (unit * size)[:, None, None],
+        weights / weights.sum(),
+        held,
+        ITERATIONS,
+    )
 
 
 def _axis(head: Head, positions: Array, part: str, loop: list[int], to_global: Indices) -> list[int]:
@@ -114,7 +116,9 @@ def _axis(head: Head, positions: Array, part: str, loop: list[int], to_global: I
         first, second = one[: end + 1], [one[0], *reversed(one[end:])]
         return max(first, second, key=lambda path: positions[path][:, 1].mean())
     begin = next(i for i in range(len(loop)) if middle[i] and not middle[i - 1])
-    path = [vertex for vertex in loop[begin:] + loop[:begin] if head.mirror[to_global[vertex]] == to_global[vertex]]
+    path = [
+        vertex for vertex in loop[begin:] + loop[:begin] if head.mirror[to_global[vertex]] == to_global[vertex]
+    ]
     heights = positions[path][:, 1]
     if part != "skin":
         return path if heights[0] < heights[-1] else path[::-1]
@@ -188,7 +192,7 @@ def _half_triangles(head: Head, vertices: Indices, positions: Array) -> Indices:
 
 
 def drawing_scale(places: Places) -> tuple[Array, Array]:
-    """How large [V] each vertex's surroundings are drawn, relative to the face, and how much their shape counts."""
+    """How large [V] each vertex's surroundings are drawn, relative to the face, and how much shape counts."""
     inside = np.maximum(places.mouth_inside, places.socket)
     face = np.clip(places.face, 0, 1)
     scale = 0.30 + 0.70 * face + 0.25 * places.ears * (1 - face)

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import renderers
 from nextface.config import Config
@@ -35,10 +36,12 @@ from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.preparation import Prepared, prepare
 from nextface.progress import Progress, Silent
 from nextface.reconstruction import LIGHT_LOBES, Checkpoint, Parameters, Reconstruction
+from nextface.scene import Scene
 from nextface.threads import limit_threads, renderer_threads
 from nextface.versions import versions
 from renderers.renderer import Renderer
 
+EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
 EVEN_RADIANCE = 1.0  # of the light before anything is known about it
 
 
@@ -221,7 +224,10 @@ class _Run:
         return complete(refined, base, [observation.mask for observation in observations], config.textureResolution)
 
     def _embedding(self) -> LandmarkEmbedding:
-        return load_or_compute(self.model, self.prepared.target.observation.detector)
+        def draw_mean_face(scene: Scene) -> Tensor:
+            return self.renderer.render(scene, EMBEDDING_SAMPLES, self.config.seed)
+
+        return load_or_compute(self.model, self.prepared.target.observation.detector, draw_mean_face)
 
     def _draw(self, current: Reconstruction) -> Any:
         return draw(current, self.renderer, self.config.rtSamples, self.config.seed)

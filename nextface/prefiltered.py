@@ -29,7 +29,7 @@ from nextface.lighting import cosine_kernel, scale_bands, sh_basis
 from nextface.reflectance import ROUGHNESS_RANGE
 
 LEAST_COSINE = 1e-3  # of the angle between normal and view; smaller ones are treated as this one
-TABLE_SIZE = 48  # entries along each of sqrt(n.v) and roughness
+TABLE_SIZE = 32  # entries along each of sqrt(n.v) and roughness
 HALF_VECTORS = 48  # along each of the two dimensions of the integrals
 RIDGE = 1e-5  # added to the fits' normal matrices; the three axes coincide where n.v = 1
 AXES = 3

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from nextface.errors import ConfigError, MissingPartError
-from renderers.renderer import Renderer
+
+if TYPE_CHECKING:
+    from renderers.renderer import Renderer
 
 NAMES = ("vertex", "mitsuba", "redner")
 
@@ -34,9 +37,13 @@ def create(name: str, device: str = "auto", max_bounces: int = 1, threads: int |
 
         return MitsubaRenderer(device, max_bounces, threads)
     if name == "redner":
-        raise MissingPartError("renderer = redner: this backend comes with the next release. Use mitsuba or vertex.")
+        raise MissingPartError(
+            "renderer = redner: this backend comes with the next release. Use mitsuba or vertex."
+        )
     nearest = get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
-    raise ConfigError(f"renderer = {name}: no such backend. Did you mean {nearest}? There are {', '.join(NAMES)}.")
+    raise ConfigError(
+        f"renderer = {name}: no such backend. Did you mean {nearest}? There are {', '.join(NAMES)}."
+    )
 
 
 def available() -> dict[str, str | None]:

@@ -1,147 +1,90 @@
-"""The distant light as a Mitsuba emitter: a latitude-longitude map in the light frame, sampled by brightness."""
+"""The distant light on the ray tracer's side: a latitude-longitude map in the light frame, drawn by brightness."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any
 
+import drjit as dr
+import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
 
-PLUGIN = "nextface_environment"
-BINS = 1 << 16  # resolution of the light's sampling probabilities
+BINS = 1 << 16  # resolution of the probabilities with which texels are drawn
 
 
-@cache
-def register(variant: str) -> str:
-    """Register the emitter with the current Mitsuba variant, once a process; returns the plugin's name.
+class EnvironmentLight:
+    """Radiance by direction, and directions by radiance.
 
     Radiance is interpolated bilinearly between texel centres, around the seam and held at the poles. Directions
     are camera-frame vectors (x right, y down, z forward) that point to where light comes from; the map lies in
-    the light frame (x, -y, -z). Only selects stand where a minimum or maximum could: LLVM 17 cannot compile
-    these on every processor, and Mitsuba's own `envmap` has them.
+    the light frame (x, -y, -z). Mitsuba's `envmap` does the same, but with minima and maxima, which LLVM 17
+    cannot compile on every processor; here only selects stand where one could.
 
-    Properties of the plugin: `height`. Parameter: `radiance`, a flat buffer of height x 2 height x 3 floats.
+    Parameters
+    ----------
+    height: rows of the map; it has twice as many columns.
     """
-    import drjit as dr
-    import mitsuba as mi
 
-    if mi.variant() != variant:
-        raise RuntimeError(f"the current Mitsuba variant is {mi.variant()}, not {variant}")
+    def __init__(self, height: int) -> None:
+        self.rows = height
+        self.columns = 2 * height
 
-    class EnvironmentLight(mi.Emitter):
-        def __init__(self, properties: Any) -> None:
-            mi.Emitter.__init__(self, properties)
-            self.rows = int(properties["height"])
-            self.columns = 2 * self.rows
-            self.m_flags = +mi.EmitterFlags.Infinite | +mi.EmitterFlags.SpatiallyVarying
-            self.m_needs_sample_2 = False
-            self.m_needs_sample_3 = False
-            self.load(dr.full(mi.Float, 1, self.rows * self.columns * 3))
+    def load(self, radiance: Any, texels: NDArray[np.float32]) -> None:
+        """Take a new map: as a Dr.Jit buffer, which may carry gradients, and as an array [rows, columns, 3]."""
+        self.radiance = radiance
+        bins, density = sampling_table(texels)
+        self.bins = mi.UInt32(bins)
+        self.density = mi.Float(density)
 
-        def load(self, radiance: Any) -> None:
-            """Take a new map: a flat buffer [rows * columns * 3]."""
-            self.radiance = radiance
-            texels = dr.detach(radiance).numpy().reshape(self.rows, self.columns, 3)
-            bins, density = sampling_table(texels)
-            self.bins = mi.UInt32(bins)
-            self.density = mi.Float(density)
+    def draw(self, choice: Any, offset: Any, active: Any) -> tuple[Any, Any, Any]:
+        """A detached direction, its radiance (differentiable), and its density in solid angle."""
+        with dr.suspend_grad():
+            texel = dr.gather(mi.UInt32, self.bins, mi.UInt32(choice * BINS), active)
+            y = texel // self.columns
+            row = mi.Float(y) + offset.y
+            column = mi.Float(texel - y * self.columns) + offset.x
+            sine, cosine = dr.sincos(row * (dr.pi / self.rows))
+            sine_phi, cosine_phi = dr.sincos(column * (dr.two_pi / self.columns))
+            direction = mi.Vector3f(sine * sine_phi, -cosine, sine * cosine_phi)
+            density = dr.gather(mi.Float, self.density, texel, active) / (sine + 1e-12)
+        return direction, self._radiance_at(row, column, active), density
 
-        def traverse(self, callback: Any) -> None:
-            callback.put("radiance", self.radiance, mi.ParamFlags.Differentiable)
-
-        def radiance_at(self, row: Any, column: Any, active: Any) -> Any:
-            """Radiance at a continuous map position in texels, (0, 0) being the corner of the first texel."""
-            left, top = dr.floor(column - 0.5), dr.floor(row - 0.5)
-            across, down = column - 0.5 - left, row - 0.5 - top
-            x0, y0 = mi.Int32(left), mi.Int32(top)
-            x1, y1 = x0 + 1, y0 + 1
-            x0 = dr.select(x0 < 0, self.columns - 1, x0)
-            x1 = dr.select(x1 >= self.columns, 0, x1)
-            y0 = dr.select(y0 < 0, 0, y0)
-            y1 = dr.select(y1 >= self.rows, self.rows - 1, y1)
-
-            def texel(y: Any, x: Any) -> Any:
-                return dr.gather(mi.Color3f, self.radiance, mi.UInt32(y * self.columns + x), active)
-
-            upper = dr.lerp(texel(y0, x0), texel(y0, x1), across)
-            lower = dr.lerp(texel(y1, x0), texel(y1, x1), across)
-            return dr.lerp(upper, lower, down)
-
-        def locate(self, direction: Any) -> tuple[Any, Any, Any]:
-            """Continuous row, column, and sine of the polar angle of camera-frame directions."""
+    def look_up(self, direction: Any, active: Any) -> tuple[Any, Any]:
+        """Radiance (differentiable) from detached directions, and the density with which `draw` finds them."""
+        with dr.suspend_grad():
             x, y, z = direction.x, -direction.y, -direction.z
             sine = dr.sqrt(dr.square(x) + dr.square(z))
-            row = arc_cosine(y) * (self.rows * dr.inv_pi)
-            half_turn = arc_cosine(-z / (sine + 1e-12)) * (self.columns * dr.inv_two_pi)
+            row = _arc_cosine(y) * (self.rows * dr.inv_pi)
+            half_turn = _arc_cosine(-z / (sine + 1e-12)) * (self.columns * dr.inv_two_pi)
             column = dr.select(x < 0, self.columns - half_turn, half_turn)
-            return row, column, sine
+            in_row, in_column = mi.UInt32(row), mi.UInt32(column)
+            in_row = dr.select(in_row >= self.rows, self.rows - 1, in_row)
+            in_column = dr.select(in_column >= self.columns, 0, in_column)
+            density = dr.gather(mi.Float, self.density, in_row * self.columns + in_column, active)
+        return self._radiance_at(row, column, active), density / (sine + 1e-12)
 
-        def density_at(self, row: Any, column: Any, sine: Any, active: Any) -> Any:
-            """Solid-angle density of `draw`."""
-            y, x = mi.UInt32(row), mi.UInt32(column)
-            y = dr.select(y >= self.rows, self.rows - 1, y)
-            x = dr.select(x >= self.columns, 0, x)
-            return dr.gather(mi.Float, self.density, y * self.columns + x, active) / (sine + 1e-12)
+    def _radiance_at(self, row: Any, column: Any, active: Any) -> Any:
+        """Radiance at a continuous map position in texels, (0, 0) being the corner of the first texel."""
+        left, top = dr.floor(column - 0.5), dr.floor(row - 0.5)
+        across, down = column - 0.5 - left, row - 0.5 - top
+        x0, y0 = mi.Int32(left), mi.Int32(top)
+        x1, y1 = x0 + 1, y0 + 1
+        x0 = dr.select(x0 < 0, self.columns - 1, x0)
+        x1 = dr.select(x1 >= self.columns, 0, x1)
+        y0 = dr.select(y0 < 0, 0, y0)
+        y1 = dr.select(y1 >= self.rows, self.rows - 1, y1)
 
-        def look_up(self, direction: Any, active: Any) -> tuple[Any, Any]:
-            """Radiance from detached camera-frame directions, and the density with which `draw` finds them."""
-            with dr.suspend_grad():
-                row, column, sine = self.locate(direction)
-                density = self.density_at(row, column, sine, active)
-            return self.radiance_at(row, column, active), density
+        def texel(y: Any, x: Any) -> Any:
+            return dr.gather(mi.Color3f, self.radiance, mi.UInt32(y * self.columns + x), active)
 
-        def draw(self, choice: Any, offset: Any, active: Any) -> tuple[Any, Any, Any]:
-            """A detached camera-frame direction, its radiance (differentiable) and its density."""
-            with dr.suspend_grad():
-                texel = dr.gather(mi.UInt32, self.bins, mi.UInt32(choice * BINS), active)
-                y = texel // self.columns
-                row = mi.Float(y) + offset.y
-                column = mi.Float(texel - y * self.columns) + offset.x
-                sine, cosine = dr.sincos(row * (dr.pi / self.rows))
-                sine_phi, cosine_phi = dr.sincos(column * (dr.two_pi / self.columns))
-                direction = mi.Vector3f(sine * sine_phi, -cosine, sine * cosine_phi)
-                density = dr.gather(mi.Float, self.density, texel, active) / (sine + 1e-12)
-            return direction, self.radiance_at(row, column, active), density
+        upper = dr.lerp(texel(y0, x0), texel(y0, x1), across)
+        lower = dr.lerp(texel(y1, x0), texel(y1, x1), across)
+        return dr.lerp(upper, lower, down)
 
-        # What Mitsuba's own integrators ask of an emitter
 
-        def eval(self, si: Any, active: Any = True) -> Any:
-            return self.look_up(-si.wi, active)[0]
-
-        def sample_direction(self, it: Any, sample: Any, active: Any = True) -> tuple[Any, Any]:
-            # one of the two numbers chooses a bin, and what is left of it the place in the texel
-            scaled = sample.x * BINS
-            left_over = scaled - dr.floor(scaled)
-            direction, radiance, density = self.draw(sample.x, mi.Point2f(left_over, sample.y), active)
-            far = 1e7  # mm
-            record = dr.zeros(mi.DirectionSample3f, dr.width(direction))
-            record.p = it.p + far * direction
-            record.n = -direction
-            record.d = direction
-            record.dist = far
-            record.pdf = dr.select(active, density, 0)
-            record.delta = mi.Bool(False)
-            record.emitter = mi.EmitterPtr(self)
-            return record, dr.select(record.pdf > 0, radiance / density, 0)
-
-        def pdf_direction(self, it: Any, ds: Any, active: Any = True) -> Any:
-            return self.look_up(ds.d, active)[1]
-
-        def eval_direction(self, it: Any, ds: Any, active: Any = True) -> Any:
-            return self.look_up(ds.d, active)[0]
-
-        def bbox(self) -> Any:
-            return mi.ScalarBoundingBox3f()
-
-        def to_string(self) -> str:
-            return f"EnvironmentLight[{self.rows} x {self.columns}]"
-
-    def arc_cosine(x: Any) -> Any:
-        return dr.acos(dr.select(x > 1, 1, dr.select(x < -1, -1, x)))
-
-    mi.register_emitter(PLUGIN, lambda properties: EnvironmentLight(properties))
-    return PLUGIN
+def _arc_cosine(x: Any) -> Any:
+    return dr.acos(dr.select(x > 1, 1, dr.select(x < -1, -1, x)))
 
 
 def sampling_table(texels: NDArray[np.float32]) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:

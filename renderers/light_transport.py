@@ -1,4 +1,4 @@
-"""What one camera ray brings back: the Monte Carlo estimate that Mitsuba's renderer differentiates."""
+"""What one camera ray brings back: the Monte Carlo estimates that Mitsuba's renderer differentiates."""
 
 from __future__ import annotations
 
@@ -8,53 +8,71 @@ from typing import Any
 import drjit as dr
 import mitsuba as mi
 
-
-@dataclass(frozen=True)
-class Continuation:
-    """Rays that leave the first surface and meet another."""
-
-    ray: Any
-    active: Any
-    throughput: Any  # of the first bounce; carries gradients
+from renderers.environment_light import EnvironmentLight
 
 
-def direct_radiance(scene: Any, bsdf: Any, light: Any, ray: Any, numbers: Any) -> tuple[Any, Any, Continuation]:
-    """Environment light that a surface reflects along camera rays, whether there is a surface, and what goes on.
-
-    One direction is drawn from the environment and one from the BSDF; the balance heuristic weighs them. Samples
-    are detached: the image is differentiable in the surface's position (the ray included), shading normal, textures
-    and the environment, and not in what hides what.
+class Surroundings:
+    """What rays travel through. (Not a dataclass: Dr.Jit would take its fields for variables of the loop below.)
 
     Parameters
     ----------
-    scene, bsdf, light: the Mitsuba scene, its only shape's SkinBSDF and its EnvironmentLight.
-    ray: rays from the camera; gradients flow to their directions.
+    scene, bsdf, light: the Mitsuba scene of one shape, the shape's SkinBSDF and the EnvironmentLight.
+    """
+
+    def __init__(self, scene: Any, bsdf: Any, light: EnvironmentLight) -> None:
+        self.scene = scene
+        self.bsdf = bsdf
+        self.light = light
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Rays that leave a surface and meet another."""
+
+    ray: Any  # detached
+    active: Any
+    throughput: Any  # f cos / density at the surface they leave; carries gradients
+
+
+def direct_radiance(
+    around: Surroundings, ray: Any, numbers: Any, active: Any = True
+) -> tuple[Any, Any, Continuation]:
+    """Environment light that a surface reflects along rays, whether there is a surface, and what goes on.
+
+    One direction is drawn from the environment and one from the BSDF; the balance heuristic (Veach 1997)
+    weighs them. Samples are detached: the result is differentiable in the surface's position along the ray, the
+    ray itself, shading normals, textures and the environment, and not in what hides what.
+
+    Parameters
+    ----------
+    ray: rays towards the surface; gradients flow to their directions.
     numbers: random numbers, as `next_1d()` and `next_2d()`.
     """
     with dr.suspend_grad():
-        hit = scene.ray_intersect_preliminary(ray, coherent=True)
+        hit = around.scene.ray_intersect_preliminary(ray, coherent=False, active=active)
     surface = hit.compute_surface_interaction(ray, mi.RayFlags.UV | mi.RayFlags.ShadingFrame)
     valid = hit.is_valid()
-    front = valid & (dr.dot(dr.detach(surface.n), ray.d) < 0)
-    reflectance = bsdf.reflectance(surface, front)
+    front = valid & (dr.dot(dr.detach(surface.n), dr.detach(ray.d)) < 0)
+    reflectance = around.bsdf.reflectance(surface, front)
 
-    direction, arriving, light_pdf = light.draw(numbers.next_1d(), numbers.next_2d(), front)
-    value, bsdf_pdf = bsdf.value_pdf(reflectance, surface.wi, surface.to_local(direction))
+    for_bsdf, for_light = (numbers.next_2d(), numbers.next_2d())
+    direction, arriving, light_pdf = around.light.draw(numbers.next_1d(), for_light, front)
+    value, bsdf_pdf = around.bsdf.value_pdf(reflectance, surface.wi, surface.to_local(direction))
     with dr.suspend_grad():
         free = front & (bsdf_pdf > 0) & (light_pdf > 0)
-        free &= ~scene.ray_test(dr.detach(surface).spawn_ray(direction), free)
+        free &= ~around.scene.ray_test(dr.detach(surface).spawn_ray(direction), free)
         weight = dr.select(free, dr.rcp(light_pdf + bsdf_pdf), 0)
     total = value * arriving * weight
 
-    wo = bsdf.direction(reflectance, surface.wi, numbers.next_1d(), numbers.next_2d())
+    wo = around.bsdf.direction(reflectance, surface.wi, numbers.next_1d(), for_bsdf)
     with dr.suspend_grad():
-        direction = surface.to_world(wo)
+        direction = dr.detach(surface).to_world(wo)
         outgoing = dr.detach(surface).spawn_ray(direction)
-    value, bsdf_pdf = bsdf.value_pdf(reflectance, surface.wi, surface.to_local(direction))
+    value, bsdf_pdf = around.bsdf.value_pdf(reflectance, surface.wi, surface.to_local(direction))
     with dr.suspend_grad():
         drawn = front & (bsdf_pdf > 0)
-        free = drawn & ~scene.ray_test(outgoing, drawn)
-    arriving, light_pdf = light.look_up(direction, free)
+        free = drawn & ~around.scene.ray_test(outgoing, drawn)
+    arriving, light_pdf = around.light.look_up(direction, free)
     with dr.suspend_grad():
         weight = dr.select(free, dr.rcp(light_pdf + bsdf_pdf), 0)
     total += value * arriving * weight
@@ -62,34 +80,52 @@ def direct_radiance(scene: Any, bsdf: Any, light: Any, ray: Any, numbers: Any) -
     return total, valid, Continuation(outgoing, drawn & ~free, throughput)
 
 
-def indirect_radiance(scene: Any, tail: Any, sampler: Any, onward: Continuation, adjoint: Any = None) -> Any:
-    """Radiance that reaches the camera over further bounces.
+def indirect_radiance(
+    around: Surroundings, onward: Continuation, sampler: Any, bounces: int, adjoint: Any = None
+) -> Any:
+    """Radiance that reaches the camera over up to `bounces` further bounces.
 
-    Path replay (Vicini et al. 2021): the path is drawn once to know its radiance, then, where gradients are
-    wanted, drawn again with the same numbers to send them to the scene's parameters as it goes. The returned
-    value carries the gradient of the first bounce only.
+    Path replay (Vicini et al. 2021): paths are drawn once to know their radiance, then, where gradients are wanted,
+    drawn again with the same numbers to send them to the scene's parameters on the way. The returned value carries
+    the gradient of `onward.throughput` alone. A surface's gradients do not include that it moves the next ray.
 
     Parameters
     ----------
-    tail: a path replay integrator that hides the environment from the rays it is given.
-    sampler: random numbers of Mitsuba's, one sequence a ray.
     onward: what `direct_radiance` returned.
+    sampler: one of Mitsuba's, seeded, with one sequence a ray.
     adjoint: derivative of the loss by each ray's radiance; None where no gradients are wanted.
     """
-    ray, active = onward.ray, onward.active
     with dr.suspend_grad():
         replayed = sampler.clone() if adjoint is not None else None
-        arriving, _, _, state = tail.sample(
-            mode=dr.ADMode.Primal, scene=scene, sampler=sampler, ray=ray, δL=None, state_in=None, active=active
-        )
+        arriving = _follow(around, onward.ray, onward.active, sampler, bounces)
         if replayed is not None:
-            tail.sample(
-                mode=dr.ADMode.Backward,
-                scene=scene,
-                sampler=replayed,
-                ray=ray,
-                δL=adjoint * dr.select(active, dr.detach(onward.throughput), 0),
-                state_in=state,
-                active=active,
-            )
-    return dr.select(active, onward.throughput * dr.detach(arriving), 0)
+            adjoint = adjoint * dr.detach(onward.throughput)
+            _follow(around, onward.ray, onward.active, replayed, bounces, arriving, adjoint)
+    return onward.throughput * arriving
+
+
+@dr.syntax
+def _follow(around, ray, active, sampler, bounces, known=None, adjoint=None):  # type: ignore[no-untyped-def]
+    """Radiance along rays; where it is `known`, send its gradients to the scene's parameters instead."""
+    ray = mi.Ray3f(ray)
+    active = mi.Bool(active)
+    depth = mi.UInt32(0)
+    throughput = mi.Color3f(1)
+    radiance = mi.Color3f(0)
+    rest = mi.Color3f(0 if known is None else known)
+    while dr.hint(active, max_iterations=bounces, label="further bounces"):
+        with dr.resume_grad(when=known is not None):
+            direct, _, onward = direct_radiance(around, ray, sampler, active)
+            contribution = throughput * dr.select(active, direct, 0)
+            if dr.hint(known is not None, mode="scalar"):
+                rest -= dr.detach(contribution)
+                # what comes from further on scales with this surface's throughput
+                scale = dr.select(onward.active, onward.throughput / dr.detach(onward.throughput), 0)
+                scale = dr.select(dr.detach(onward.throughput) > 0, scale, 0)
+                dr.backward_from(adjoint * (contribution + dr.detach(rest) * scale))
+        radiance += dr.detach(contribution)
+        throughput *= dr.detach(onward.throughput)
+        ray = onward.ray
+        depth += 1
+        active = onward.active & (depth < bounces)
+    return radiance

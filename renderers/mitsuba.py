@@ -126,7 +126,10 @@ class MitsubaRenderer:
             self._drawn = topology
         self._loaded = -1  # until all leaves are in
         self._scene.load(
-            {name: leaf.detach().to("cpu", torch.float32).contiguous().numpy() for name, leaf in leaves.items()},
+            {
+                name: leaf.detach().to("cpu", torch.float32).contiguous().numpy()
+                for name, leaf in leaves.items()
+            },
             tracked,
         )
         self._loaded = view.number
@@ -192,7 +195,9 @@ class _Draw(torch.autograd.Function):
     """The bridge between torch's gradients and Dr.Jit's."""
 
     @staticmethod
-    def forward(ctx: Any, renderer: MitsubaRenderer, view: _View, names: tuple[str, ...], *leaves: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, renderer: MitsubaRenderer, view: _View, names: tuple[str, ...], *leaves: Tensor
+    ) -> Tensor:
         from renderers.mitsuba_scene import derived_seed
 
         tracked = {name for name, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed}

@@ -10,8 +10,9 @@ import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
 
-from renderers import environment_light, skin_bsdf
-from renderers.light_transport import direct_radiance, indirect_radiance
+from renderers import skin_bsdf
+from renderers.environment_light import EnvironmentLight
+from renderers.light_transport import Surroundings, direct_radiance, indirect_radiance
 
 Array = NDArray[np.float32]
 
@@ -70,21 +71,15 @@ class MitsubaScene:
             flipped = np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1)  # Mitsuba's bitmaps put row 0 at v = 0
             parameters["vertex_texcoords"] = mi.Float(flipped.ravel())
         parameters.update()
-        self._light = mi.load_dict(
-            {"type": environment_light.register(mi.variant()), "height": layout.environment_height}
-        )
-        self._scene = mi.load_dict({"type": "scene", "mesh": mesh, "light": self._light})
+        self._light = EnvironmentLight(layout.environment_height)
+        self._scene = mi.load_dict({"type": "scene", "mesh": mesh})
+        self._around = Surroundings(self._scene, self._bsdf, self._light)
         self._parameters = mi.traverse(self._scene)
         self._names = {"positions": "mesh.vertex_positions", "normals": "mesh.vertex_normals"}
         for name in ("diffuse", "specular", "roughness"):
             self._names[name] = f"mesh.bsdf.{name}.data" if layout.map_size else f"mesh.vertex_{name}"
         self._parameters.keep(list(self._names.values()))
-        self._tail = None
-        if layout.max_bounces > 1:
-            self._tail = mi.load_dict(
-                {"type": "prb", "max_depth": layout.max_bounces, "rr_depth": 1000, "hide_emitters": True}
-            )
-            self._tail_sampler = mi.load_dict({"type": "independent"})
+        self._sampler = mi.load_dict({"type": "independent"})  # for bounces beyond the first
 
     def load(self, values: dict[str, Array], tracked: set[str]) -> None:
         """Put new values of some leaves into the scene; gradients will reach those that are `tracked`."""
@@ -97,7 +92,7 @@ class MitsubaScene:
             if name in self._names:
                 self._parameters[self._names[name]] = leaf
             elif name == "environment":
-                self._light.load(leaf)
+                self._light.load(leaf, value)
         self._parameters.update()
 
     def draw(self, width: int, height: int, samples: int, seed: int) -> Array:
@@ -142,17 +137,18 @@ class MitsubaScene:
 
     def _radiance(self, ray: Any, numbers: Any, adjoint: Any = None) -> tuple[Any, Any]:
         """Radiance along camera rays, and whether they meet the surface."""
-        colour, valid, onward = direct_radiance(self._scene, self._bsdf, self._light, ray, numbers)
-        if self._tail is not None:
-            colour += indirect_radiance(self._scene, self._tail, self._tail_sampler, onward, adjoint)
+        colour, valid, onward = direct_radiance(self._around, ray, numbers)
+        if self.layout.max_bounces > 1:
+            colour += indirect_radiance(
+                self._around, onward, self._sampler, self.layout.max_bounces - 1, adjoint
+            )
         return colour, valid
 
     def _begin(self, width: int, height: int, samples: int, seed: int) -> tuple[Any, Any, Any]:
         """Each sample's pixel number, camera ray and random numbers, `samples` in a row for a pixel."""
         size = width * height * samples
-        if self._tail is not None:
-            self._tail_sampler.set_sample_count(samples)
-            self._tail_sampler.seed(seed, size)
+        if self.layout.max_bounces > 1:
+            self._sampler.seed(seed, size)
         # opaque, so that another image size or sample count does not mean another kernel
         across, count = dr.opaque(mi.UInt32, width), dr.opaque(mi.UInt32, samples)
         number = dr.arange(mi.UInt32, size)
@@ -164,34 +160,45 @@ class MitsubaScene:
         y = mi.Float(row) + offset.y
         # one gather a sample, so that the derivative is a scatter: a broadcast scalar's would be a sum, and cut the
         # kernel in two
-        entry = [dr.gather(mi.Float, self._leaves["rays"], dr.full(mi.UInt32, index, size)) for index in range(6)]
+        entry = [
+            dr.gather(mi.Float, self._leaves["rays"], dr.full(mi.UInt32, index, size)) for index in range(6)
+        ]
         slope_x = entry[0] * x + entry[1] * y + entry[2]
         slope_y = entry[3] * x + entry[4] * y + entry[5]
         ray = mi.Ray3f(mi.Point3f(0), dr.normalize(mi.Vector3f(slope_x, slope_y, 1)))
         return pixel, ray, numbers
 
 
+# Steps of PixelSequence, as fractions of 1. No two have a small integer relation: dimensions with one would move in
+# step, and noise would not vanish with more samples. Each pair suits a square: Roberts' R2 first, then a basis of the
+# cubic field of discriminant 49; the rest are the golden ratio and square roots.
+_PAIRS = ((0.7548776662466927, 0.5698402909980532), (0.2469796037174671, 0.5549581320873712), (2**0.5, 3**0.5))
+_SINGLES = ((5**0.5 + 1) / 2, 7**0.5)
+
+
 class PixelSequence:
     """Random numbers in [0, 1) that the samples of one pixel share out evenly.
 
-    Kronecker sequences (the golden ratio in 1D, Roberts' R2 in 2D) over a pixel's samples, each turned by an offset
-    that is random by pixel, dimension and seed. Every number is uniform by itself, so estimates stay unbiased; that
-    a pixel's samples avoid each other takes noise away.
+    Kronecker sequences over a pixel's samples, each turned by an offset that is random by pixel, dimension and seed.
+    Every sample is uniform by itself, so estimates stay unbiased; that a pixel's samples avoid each other takes
+    noise away. There are three pairs and two singles, for the pixel's square and one bounce.
     """
 
     def __init__(self, pixel: Any, index: Any, seed: Any) -> None:
         self._index = index
         state, sequence = mi.sample_tea_32(seed, pixel)
         self._offsets = mi.PCG32(initstate=mi.UInt64(state), initseq=mi.UInt64(sequence))
+        self._pairs, self._singles = iter(_PAIRS), iter(_SINGLES)
 
     def next_1d(self) -> Any:
-        return self._next(0x9E3779B9)
+        return self._next(next(self._singles))
 
     def next_2d(self) -> Any:
-        return mi.Point2f(self._next(0xC13FA9A9), self._next(0x91E10DA5))
+        across, down = next(self._pairs)
+        return mi.Point2f(self._next(across), self._next(down))
 
-    def _next(self, step: int) -> Any:
-        turned = self._index * step + self._offsets.next_uint32()  # modulo 2^32
+    def _next(self, step: float) -> Any:
+        turned = self._index * round(step % 1 * 2**32) + self._offsets.next_uint32()  # modulo 2^32
         return mi.Float(turned >> 8) * 2.0**-24
 
 

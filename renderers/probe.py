@@ -17,6 +17,7 @@ TIMEOUT_SECONDS = 120
 
 _TRIED_CODE = ("trial", "mitsuba_scene", "light_transport", "skin_bsdf", "environment_light")
 
+
 @dataclass(frozen=True)
 class Verdict:
     """What a trial run found."""

@@ -18,7 +18,9 @@ def check_scene(scene: Scene, samples: int) -> None:
     if samples < 1:
         raise ValueError(f"samples is {samples}; it must be at least 1")
     if camera.width < 1 or camera.height < 1:
-        raise ValueError(f"camera.width x camera.height is {camera.width} x {camera.height}; both must be at least 1")
+        raise ValueError(
+            f"camera.width x camera.height is {camera.width} x {camera.height}; both must be at least 1"
+        )
     count, corners = mesh.vertices.shape[0], mesh.vertices.shape[1] if mesh.vertices.dim() == 3 else None
     _expect("mesh.vertices", mesh.vertices, "N", "V", 3)
     _expect("mesh.normals", mesh.normals, count, corners, 3)
@@ -50,6 +52,9 @@ def check_scene(scene: Scene, samples: int) -> None:
         "camera.rotation": camera.rotation,
         "camera.translation": camera.translation,
     }
+    _expect_indices("mesh.triangles", mesh.triangles, mesh.vertices.shape[1])
+    if material.is_mapped and mesh.uvs is not None and mesh.uv_triangles is not None:
+        _expect_indices("mesh.uv_triangles", mesh.uv_triangles, mesh.uvs.shape[0])
     for name, tensor in tensors.items():
         if tensor.device != mesh.vertices.device:
             raise ValueError(f"{name} is on {tensor.device}, mesh.vertices on {mesh.vertices.device}")
@@ -63,3 +68,13 @@ def _expect(name: str, tensor: Tensor, *shape: int | str | None) -> None:
     if not fits:
         wanted = ", ".join(map(str, shape))
         raise ValueError(f"{name} has shape {list(tensor.shape)}; expected [{wanted}]")
+
+
+def _expect_indices(name: str, triangles: Tensor, count: int) -> None:
+    if triangles.is_floating_point():
+        raise ValueError(f"{name} holds {triangles.dtype}; expected whole numbers")
+    if triangles.numel() == 0:
+        raise ValueError(f"{name} is empty; there is nothing to draw")
+    low, high = int(triangles.min()), int(triangles.max())
+    if low < 0 or high >= count:
+        raise ValueError(f"{name} holds indices from {low} to {high}; there are only {count} points")

@@ -96,7 +96,9 @@ def register(variant: str) -> str:
         def pdf(self, context: Any, si: Any, wo: Any, active: Any = True) -> Any:
             return self.eval_pdf(context, si, wo, active)[1]
 
-        def sample(self, context: Any, si: Any, sample1: Any, sample2: Any, active: Any = True) -> tuple[Any, Any]:
+        def sample(
+            self, context: Any, si: Any, sample1: Any, sample2: Any, active: Any = True
+        ) -> tuple[Any, Any]:
             active = active & front(si)
             reflectance = self.reflectance(si, active)
             wo = self.direction(reflectance, si.wi, sample1, sample2)

@@ -13,6 +13,7 @@ from nextface.lighting import project_map, to_light_frame
 from nextface.prefiltered import shade
 from nextface.raster import camera_barycentric, interpolate, rasterize_scene
 from nextface.scene import Mesh, Scene
+from renderers.scene_check import check_scene
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,10 @@ class VertexRenderer:
     `nextface.prefiltered` for how, and how exactly); a mapped material is looked up at the vertices' UVs.
     Colours are interpolated over a z-buffer. Coverage is 0 or 1: edges are neither smoothed nor differentiable,
     everything else is, vertex positions and camera included. The environment is seen through its first
-    `bands` spherical harmonics bands.
+    `bands` spherical harmonics bands. Works on the device and in the precision of the scene's tensors.
 
     Parameters
     ----------
-    device: torch device that the scenes' tensors lie on.
     bands: spherical harmonics bands of the light. Fewer are used for maps of fewer rows.
     """
 
@@ -43,19 +43,18 @@ class VertexRenderer:
     casts_shadows = False
     shades_vertices = True
 
-    def __init__(self, device: str = "cpu", bands: int = 9) -> None:
-        self.device = torch.device(device)
+    def __init__(self, bands: int = 9) -> None:
         self.bands = bands
         self._corners: tuple[Mesh, _Corners] | None = None
 
-    def render(self, scene: Scene, samples: int = 1, seed: int = 0) -> Tensor:
-        """Linear radiance and coverage [N, height, width, 4]; `samples` and `seed` are of no use here.
+    def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
+        """Linear radiance and coverage [N, height, width, 4]; `samples` and `seed` change nothing here.
 
         Raises
         ------
         ValueError: when shapes or devices of the scene's tensors do not fit together.
         """
-        self._check(scene)
+        check_scene(scene, samples)
         bands = min(self.bands, scene.environment.radiance.shape[1])
         light = project_map(scene.environment.radiance, bands)
         return torch.stack([self._draw(scene[photo], light[photo]) for photo in range(len(scene))])
@@ -77,19 +76,14 @@ class VertexRenderer:
         shaded = seen.nonzero()[:, 0]
         number = seen.cumsum(0) - 1
 
-        vertex = shaded if corners is None else corners.vertex[shaded]
+        maps = (material.diffuse, material.specular, material.roughness)
         if corners is None:
-            diffuse, specular, roughness = (
-                values[0].index_select(0, vertex)
-                for values in (material.diffuse, material.specular, material.roughness)
-            )
+            vertex = shaded
+            diffuse, specular, roughness = (values[0].index_select(0, vertex) for values in maps)
         else:
             assert mesh.uvs is not None  # checked before drawing
-            uv = mesh.uvs.index_select(0, corners.uv[shaded])
-            diffuse, specular, roughness = (
-                sample_map(values, uv)[0]
-                for values in (material.diffuse, material.specular, material.roughness)
-            )
+            vertex, uv = corners.vertex[shaded], mesh.uvs[corners.uv[shaded]]
+            diffuse, specular, roughness = (sample_map(values, uv)[0] for values in maps)
         normals = camera.rotate(mesh.normals[:, vertex])[0]
         views = -positions.index_select(0, vertex)
         colour = shade(
@@ -116,38 +110,3 @@ class VertexRenderer:
         corners = _Corners(vertex, pairs % len(mesh.uvs), triangles)
         self._corners = mesh, corners
         return corners
-
-    def _check(self, scene: Scene) -> None:
-        mesh, material, camera = scene.mesh, scene.material, scene.camera
-        photos = len(scene)
-        batched = {
-            "mesh.vertices": mesh.vertices,
-            "mesh.normals": mesh.normals,
-            "material.diffuse": material.diffuse,
-            "material.specular": material.specular,
-            "material.roughness": material.roughness,
-            "environment.radiance": scene.environment.radiance,
-            "camera.intrinsics": camera.intrinsics,
-            "camera.rotation": camera.rotation,
-            "camera.translation": camera.translation,
-        }
-        for name, tensor in batched.items():
-            if tensor.shape[0] != photos:
-                raise ValueError(f"{name} holds {tensor.shape[0]} photos, but mesh.vertices holds {photos}")
-            if tensor.device.type != self.device.type:
-                raise ValueError(f"{name} lies on {tensor.device}, but the renderer works on {self.device}")
-        values = ("diffuse", 3), ("specular", 1), ("roughness", 1)
-        layout = material.diffuse.shape[1:-1]
-        for name, channels in values:
-            shape = getattr(material, name).shape
-            if shape[1:] != (*layout, channels):
-                raise ValueError(
-                    f"material.{name} has shape {tuple(shape)}, but should be {(photos, *layout, channels)}"
-                )
-        if material.is_mapped and (mesh.uvs is None or mesh.uv_triangles is None):
-            raise ValueError("the material consists of maps, but the mesh has no UV coordinates")
-        if not material.is_mapped and material.diffuse.shape[1] != mesh.vertices.shape[1]:
-            raise ValueError(
-                f"material.diffuse has values for {material.diffuse.shape[1]} vertices, "
-                f"but the mesh has {mesh.vertices.shape[1]}"
-            )

@@ -42,7 +42,7 @@ def test_independent_derivatives_make_the_gradient_unbiased():
         in_derivative = noise() if independent else in_image
         brightness = torch.tensor(1.02, requires_grad=True)
         image = target * (1 + in_image) * 1.02 + (brightness - 1.02) * target * (1 + in_derivative)
-        PhotoTerm(seen)(render(image)).backward()
+        PhotoTerm(seen, 0.12)(render(image)).backward()
         return float(brightness.grad)  # type: ignore[arg-type]
 
     exact = float(2 * (0.02 * (target * seen.slope).square()).mean())
@@ -54,7 +54,7 @@ def test_independent_derivatives_make_the_gradient_unbiased():
 def test_an_encoded_step_is_measured_on_the_encoded_scale():
     seen = observation(0.6)
     brighter = observation(0.61).linear
-    loss = float(PhotoTerm(seen)(render(brighter)))
+    loss = float(PhotoTerm(seen, 0.12)(render(brighter)))
     assert abs(loss**0.5 - 0.01) < 3e-4
 
 
@@ -65,15 +65,15 @@ def test_leaving_pixels_of_the_mask_empty_costs_more_than_any_colour():
 
     for value in (0.02, 0.5, 0.95):
         seen = observation(value)
-        empty = settled(PhotoTerm(seen), render(seen.linear, alpha=0.0))
+        empty = settled(PhotoTerm(seen, 0.12), render(seen.linear, alpha=0.0))
         for wrong in (0.0, 0.1, 1.0, 3.0):
-            assert empty > 10 * settled(PhotoTerm(seen), render(torch.full_like(seen.linear, wrong)))
+            assert empty > 10 * settled(PhotoTerm(seen, 0.12), render(torch.full_like(seen.linear, wrong)))
 
 
 def test_clipped_pixels_count_only_while_the_render_is_darker():
     seen = observation(1.0, clipped=torch.ones(32, 32, dtype=torch.bool))
     for factor, counts in ((0.8, True), (1.5, False)):
-        term, image = PhotoTerm(seen), render(seen.linear * factor)
+        term, image = PhotoTerm(seen, 0.12), render(seen.linear * factor)
         term(image)  # the first call only fills the memory
         assert (float(term(image)) > 0) is counts
 

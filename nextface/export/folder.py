@@ -14,7 +14,7 @@ from nextface.export.files import write_json, write_png
 from nextface.export.light import write_environment
 from nextface.export.maps import write_maps
 from nextface.export.mesh import write_obj
-from nextface.export.pictures import encode, over_black, panels, psnr, reflectance_images, white_material
+from nextface.export.pictures import encode, over_black, panels, psnr, reflectance_images, clay_material
 from nextface.fitting.observation import Observation
 from nextface.reconstruction import Reconstruction
 from nextface.scene import Material, Mesh
@@ -85,7 +85,7 @@ def write_results(
     files: dict[str, str] = {}
     encoded = draw(reconstruction, renderer, samples, seed, photo)
     scene = reconstruction.scene()[photo]
-    light = encode(renderer.render(scene.with_material(white_material(scene)), samples, seed + 1)[0])
+    light = encode(renderer.render(scene.with_material(clay_material(scene)), samples, seed + 1)[0])
     for kind, image in {
         "reconstruction": encoded,
         "render": panels(target.srgb8, encoded, light, reflectance_images(scene)),

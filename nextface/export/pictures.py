@@ -14,12 +14,15 @@ from nextface.scene import Material, Scene
 
 
 
-def white_material(scene: Scene) -> Material:
-    """A white diffuse material in vertex layout, which shows a scene's light alone."""
+CLAY = 0.4  # albedo of the illumination panel: about that of skin, so that its exposure is the photo's
+
+
+def clay_material(scene: Scene) -> Material:
+    """A grey, matt material in vertex layout, which shows a scene's light alone."""
     count, vertices = scene.mesh.vertices.shape[:2]
     like = scene.mesh.vertices
     one = torch.ones(count, vertices, 1, dtype=like.dtype, device=like.device)
-    return Material(one.expand(-1, -1, 3), 0 * one, one)
+    return Material(CLAY * one.expand(-1, -1, 3), 0 * one, one)
 
 
 def encode(image: Tensor) -> np.ndarray:

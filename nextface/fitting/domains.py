@@ -11,10 +11,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 
 COARSEST_LEVEL = 8  # texels: the coarsest level of a map's correction
 BROAD_LEVEL = 32  # texels: what is visible at this size is broad, as shading is; moles and pores are not
+SMOOTH_UP_TO = 128  # texels: levels up to this size are interpolated with cubic weights
 REFERENCE_SIZE = 256  # texels: smoothness is measured in differences over 1/256 of the map
 
 
@@ -70,7 +71,9 @@ class TexelDomain:
     def correction(self, parameters: Sequence[Tensor]) -> Tensor:
         total = parameters[0]
         for level in parameters[1:]:
-            total = interpolate(total, size=level.shape[-1], mode="bilinear", align_corners=False) + level
+            # Bilinear interpolation of coarse levels would leave their grid visible; fine levels do not show it.
+            smooth = "bicubic" if level.shape[-1] <= SMOOTH_UP_TO else "bilinear"
+            total = interpolate(total, size=level.shape[-1], mode=smooth, align_corners=False) + level
         return total.permute(0, 2, 3, 1)
 
     def mirrored(self, values: Tensor) -> Tensor | None:
@@ -94,8 +97,10 @@ class TexelDomain:
         return total
 
     def _pooled(self, values: Tensor) -> Tensor:
-        factor = max(self.covered.shape[0] // BROAD_LEVEL, 1)
-        return avg_pool2d(values.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)
+        # Overlapping cells: plain means would push all texels of a cell alike, and draw the cells.
+        moved = values.permute(0, 3, 1, 2)
+        pooled = interpolate(moved, size=BROAD_LEVEL, mode="bilinear", antialias=True, align_corners=False)
+        return pooled.permute(0, 2, 3, 1)
 
 
 class VertexDomain:

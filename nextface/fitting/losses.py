@@ -10,7 +10,6 @@ from torch import Tensor
 from nextface.fitting.observation import Observation
 from nextface.reconstruction import LIGHT_LOBES
 
-OUTLIER_RESIDUAL = 0.12  # encoded residual at which a pixel counts half: hair, glints, what no term explains
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 
@@ -27,6 +26,7 @@ class PhotoTerm:
     """
 
     observation: Observation
+    outlier: float  # encoded residual from which on a pixel loses weight, because no parameter explains it
     mean_render: Tensor | None = None  # [h, w, 3] running mean, linear
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class PhotoTerm:
             return torch.ones_like(render[..., 0])
         residual = (self.mean_render - seen.linear) * seen.slope
         self.mean_render = RENDER_MEMORY * self.mean_render + (1 - RENDER_MEMORY) * render
-        weight = (1 + residual.square().mean(-1) / OUTLIER_RESIDUAL**2) ** -2
+        weight = (1 + residual.square().mean(-1) / self.outlier**2) ** -2
         brighter = residual.mean(-1) >= 0
         return torch.where(seen.clipped & brighter, torch.zeros_like(weight), weight)
 

@@ -19,14 +19,16 @@ from nextface.fitting.losses import PhotoTerm, light_term
 from nextface.fitting.observation import Observation
 from nextface.fitting.sampling import render_seed
 from nextface.fitting.statistical import PHOTO_SCALE
+from nextface.fitting.uniform_adam import UniformAdam
 from nextface.reconstruction import Reconstruction
 from nextface.reflectance import RANGES, from_latent, to_latent
 from nextface.scene import Material
 from renderers.renderer import Renderer
 
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
-LEARNING_RATES = {"diffuse": 0.02, "specular": 0.02, "roughness": 0.02}
-LIGHT_RATE = 0.02
+OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
+LEARNING_RATES = {"diffuse": 0.1, "specular": 0.03, "roughness": 0.03}
+LIGHT_RATE = 0.03
 LAST_RATE = 0.1  # learning rates fall linearly to this fraction
 BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
 
@@ -71,9 +73,9 @@ def refine(
     levels = {name: [level.requires_grad_() for level in domain.zeros(latents[name].shape[-1])] for name in RANGES}
     light = reconstruction.parameters.light.detach().clone().requires_grad_()
     groups = [{"params": levels[name], "lr": LEARNING_RATES[name]} for name in RANGES]
-    optimizer = torch.optim.Adam([*groups, {"params": [light], "lr": LIGHT_RATE}], betas=(0.9, 0.99))
+    optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}])
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_RATE, max(iterations, 1))
-    photo_terms = [PhotoTerm(observation) for observation in observations]
+    photo_terms = [PhotoTerm(observation, OUTLIER_RESIDUAL) for observation in observations]
     frozen = reconstruction.scene()
     for iteration in range(iterations):
         optimizer.zero_grad()

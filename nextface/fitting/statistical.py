@@ -18,6 +18,7 @@ from nextface.reconstruction import Parameters, Reconstruction
 from renderers.renderer import Renderer
 
 PHOTO_SCALE = 1000.0  # photo-consistency is a mean of squares near 0.001; it leads the sum of terms
+OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
 LIGHT_FIRST = 0.15  # fraction of the iterations in which only light and albedo move
 LEARNING_RATES = {  # a step, in each parameter's unit
     "identity": 0.04,
@@ -75,7 +76,7 @@ def fit_statistical(
         [{"params": [leaf], "name": name} for name, leaf in leaves.items() if leaf.requires_grad and leaf.numel()],
         betas=(0.9, 0.99),
     )
-    photo_terms = [PhotoTerm(observation) for observation in observations]
+    photo_terms = [PhotoTerm(observation, OUTLIER_RESIDUAL) for observation in observations]
     appearance_only = round(LIGHT_FIRST * iterations)
     trust = landmark_weights(reconstruction, embedding)
     for iteration in range(iterations):

@@ -145,8 +145,8 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
         + 0.1 * spot(0, mouth[1] - 25, 16, 10)
     )
     melanin[index["melanin"]] = 0.55 - 0.1 * lips
-    blood[index["blood"]] = 0.20
-    blood[index["lip_blood"]] = 0.25 * lips
+    blood[index["blood"]] = 0.17
+    blood[index["lip_blood"]] = 0.18 * lips
     melanin[index["lip_melanin"]] = 0.22 * lips
     blood[index["cheek_blood"]] = 0.16 * cheeks
     blood[index["nose_blood"]] = 0.16 * nose_tip
@@ -158,7 +158,7 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     modes = smooth_modes(positions, head, weight, SMOOTH_MODES)
     for number, mode in enumerate(modes):
         melanin[index[f"melanin_mode_{number + 1}"]] = 0.07 * mode
-        blood[index[f"blood_mode_{number + 1}"]] = 0.08 * mode
+        blood[index[f"blood_mode_{number + 1}"]] = 0.06 * mode
 
     growth = {
         "brow": 0.85 * brow_field(places),
@@ -216,7 +216,7 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     wet = (eyes | (head.part >= 3) | inside).astype(float)
     specular, roughness = np.zeros((size, count)), np.zeros((size, count))
     specular[0] = logit(SPECULAR_MEAN / 0.08) + lift(0.033) * lips + lift(0.032) * zone + lift(0.033) * wet
-    specular[0] += lift(0.02) * (hair_cover > 0.4)
+    specular[0] += lift(0.02) * np.maximum(growth["brow"], growth["scalp"])
     roughness[0] = logit((ROUGHNESS_MEAN - 0.1) / 0.9) + rough(0.38) * lips + rough(0.43) * zone
     roughness[0] = np.where(eyes, logit((0.17 - 0.1) / 0.9), roughness[0])
     roughness[0] = np.where((head.part >= 3) | inside, logit((0.28 - 0.1) / 0.9), roughness[0])

@@ -44,8 +44,8 @@ def ring_mesh() -> tuple[Array, Indices, Array]:
     return offsets, np.concatenate(triangles), angle
 
 
-def frame_weights(ball: Array, side: int) -> tuple[Array, Array]:
-    """How four frame points follow the raw eye's vertices [H, 3]: weights [4, H], and the points at rest.
+def frame_weights(ball: Array, side: int) -> Array:
+    """How four frame points follow the raw eye's vertices [H, 3]: weights [4, H].
 
     The frame (centre, and one radius along x, y and z; x runs away from the nose: `side` is 1 for the
     subject's left eye, -1 for the right) is what the best affine map of the raw eyeball makes of it.
@@ -53,5 +53,4 @@ def frame_weights(ball: Array, side: int) -> tuple[Array, Array]:
     centre = ball.mean(0)
     design = np.concatenate([ball - centre, np.ones((len(ball), 1))], 1)
     axes = RADIUS * np.array([[0, 0, 0], [side, 0, 0], [0, 1, 0], [0, 0, 1]])
-    weights = np.concatenate([axes, np.ones((4, 1))], 1) @ np.linalg.pinv(design)
-    return weights, axes + centre
+    return np.concatenate([axes, np.ones((4, 1))], 1) @ np.linalg.pinv(design)

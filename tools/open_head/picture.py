@@ -1,6 +1,6 @@
 """Draws docs/images/open_head.png: the mean, modes, expressions and random samples of the embedded face model.
 
-python -m tools.open_head.picture          # from the project's root
+python tools/open_head/picture.py
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from renderers.vertex import VertexRenderer
 OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "images" / "open_head.png"
 TILE, OVERSAMPLING = 240, 2
 DISTANCE = 1000.0  # mm
-BACKGROUND = 0.92
+BACKGROUND = 0.95
 Array = NDArray[np.float64]
 
 
 def studio(height: int = 32) -> Environment:
     """A soft key light from the upper left, a weaker one from the right, and a dim surround."""
     directions = map_directions(height).float()
-    radiance = torch.full((height, 2 * height, 1), 0.30)
-    for direction, width, strength in (((-0.55, 0.45, 0.7), 0.35, 2.2), ((0.85, 0.1, 0.5), 0.35, 0.8)):
+    radiance = torch.full((height, 2 * height, 1), 0.50)
+    for direction, width, strength in (((-0.55, 0.45, 0.7), 0.35, 4.0), ((0.85, 0.1, 0.5), 0.35, 1.2)):
         towards = torch.nn.functional.normalize(torch.tensor(direction), dim=0)
         radiance = radiance + strength * torch.exp((directions @ towards - 1) / width**2 * 2)[..., None]
     return Environment(radiance.expand(-1, -1, 3)[None])
@@ -92,7 +92,7 @@ def tiles(model: OpenHead) -> list[list[Array]]:
         identity[0, number] = value
         return identity
 
-    rows = [[head(), head(yaw=35), head(yaw=90), head(yaw=180), head(zoom=2.2), head(yaw=40, zoom=2.2)]]
+    rows = [[head(), head(yaw=35), head(yaw=90), head(yaw=180), head(zoom=2.2), head(yaw=-20, zoom=1.4)]]
     rows += [[head(mode(number, value), 20) for number in range(6)] for value in (-2.0, 2.0)]
     rows.append(
         [

@@ -30,7 +30,6 @@ class Places:
     side: Array  # mm from the midline, not negative
     up: Array  # mm above the eyes' centres
     front: Array  # mm in front of the eyes' centres
-    normal: Array  # [V, 3] unit
     lips: Array
     eyelids: Array
     ears: Array
@@ -71,7 +70,7 @@ def find_places(raw: RawData, head: Head, positions: Array, normals: Array) -> P
     tip = outer[front[outer].argmax()]
     on_lips = outer[masks["lips"][outer] > 0.5]
     return Places(
-        side, up, front, normals,
+        side, up, front,
         masks["lips"], masks["eyelids"], masks["ears"], masks["face"], masks["inside-mouth"],
         np.clip((socket + socket[head.mirror]) / 2, 0, 1),
         eye_gap,

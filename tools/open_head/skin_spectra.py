@@ -44,6 +44,9 @@ DAYLIGHT = np.array(
 HAEMOGLOBIN_GRAMS, HAEMOGLOBIN_MOLAR_MASS = 150.0, 64500.0  # g / l of blood, g / mol
 OXYGENATION = 0.7
 EPIDERMIS_CM = 0.006
+# Kubelka and Munk's theory gives 0.75 for a thick turbid layer; so thin a one sends less light back. Chosen by
+# eye, for the saturation of light skin.
+EPIDERMIS_BACKSCATTER = 0.35
 ESCAPE = 7.8  # Jacques' constant for skin's refractive index of 1.4
 MELANIN_RANGE = (0.008, 0.43)  # volume fraction of melanosomes in the epidermis
 BLOOD_RANGE = (0.0012, 0.08)  # volume fraction of blood in the dermis; lips reach the upper end
@@ -79,7 +82,7 @@ def skin_colour(melanin: Array, blood: Array) -> Array:
     scattering = 46.0 * (wavelength / 500) ** -1.421
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
     absorbed = 2 * (melanin * melanosome + (1 - melanin) * base)
-    scattered = 0.5 * scattering
+    scattered = EPIDERMIS_BACKSCATTER * scattering
     ratio = 1 + absorbed / scattered
     root = np.sqrt(ratio**2 - 1)
     depth = root * scattered * EPIDERMIS_CM

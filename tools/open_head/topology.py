@@ -112,9 +112,8 @@ def assemble(raw: RawData) -> Head:
         if part in ("left_eye", "right_eye"):
             side = 1 if part == "left_eye" else -1
             ball = np.unique(raw.quads("helper-l-eye" if side == 1 else "helper-r-eye"))
-            weights, _ = eyeball.frame_weights(raw.positions[ball], side)
             block = sparse.lil_matrix((4, total))
-            block[:, ball] = weights
+            block[:, ball] = eyeball.frame_weights(raw.positions[ball], side)
             block = block.tocsr()
             matrix = sparse.csr_matrix(in_frame)
             faces = ball_triangles if side == 1 else ball_triangles[:, ::-1]

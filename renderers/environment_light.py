@@ -1,4 +1,4 @@
-"""The distant light on the ray tracer's side: a latitude-longitude map in the light frame, drawn by brightness."""
+"""The distant light of the ray tracer: a latitude-longitude map in the light frame, drawn by brightness."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def sampling_table(texels: NDArray[np.float32]) -> tuple[NDArray[np.uint32], NDA
     Returns
     -------
     bins: [BINS] texel numbers along a Z curve; a uniformly drawn entry is a texel drawn by flux, to 1 / BINS.
-    density: [H * W] its probability per (row angle x column angle); divided by sin theta, per solid angle. It is
-    exactly that of `bins`, so rounding costs noise in faint texels, not bias.
+    density: [H * W] its probability per (row angle x column angle); divided by sin theta, per solid angle.
+    It is exactly that of `bins`, so rounding costs noise in faint texels, not bias.
     """
     height, width = texels.shape[:2]
     sine = np.sin(np.pi * (np.arange(height) + 0.5) / height)

@@ -12,7 +12,7 @@ from renderers.environment_light import EnvironmentLight
 
 
 class Surroundings:
-    """What rays travel through. (Not a dataclass: Dr.Jit would take its fields for variables of the loop below.)
+    """What rays travel through. (Not a dataclass: Dr.Jit would take its fields for loop variables below.)
 
     Parameters
     ----------
@@ -85,9 +85,10 @@ def indirect_radiance(
 ) -> Any:
     """Radiance that reaches the camera over up to `bounces` further bounces.
 
-    Path replay (Vicini et al. 2021): paths are drawn once to know their radiance, then, where gradients are wanted,
-    drawn again with the same numbers to send them to the scene's parameters on the way. The returned value carries
-    the gradient of `onward.throughput` alone. A surface's gradients do not include that it moves the next ray.
+    Path replay (Vicini et al. 2021): paths are drawn once to know their radiance, then, where gradients are
+    wanted, drawn again with the same numbers to send them to the scene's parameters on the way. The returned
+    value carries the gradient of `onward.throughput` alone. A surface's gradients leave out that it moves the
+    rays that start there.
 
     Parameters
     ----------

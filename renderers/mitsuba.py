@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,8 +23,6 @@ from renderers.scene_check import check_scene
 
 if TYPE_CHECKING:
     from renderers.mitsuba_scene import MitsubaScene
-
-Device = Literal["auto", "cpu", "cuda"]
 
 CUDA_VARIANT = "cuda_ad_rgb"
 LLVM_VARIANT = "llvm_ad_rgb"
@@ -40,7 +38,7 @@ class MitsubaRenderer:
 
     Parameters
     ----------
-    device: where to trace rays. "auto" takes a GPU where one works. Tensors may be on any device.
+    device: where to trace rays: "auto" (a GPU where one works), "cpu" or "cuda". Tensors may be anywhere.
     max_bounces: surface reflections between light and camera; 1 is direct light.
     threads: CPU threads of Dr.Jit, for the whole process; None for all that this process may use.
 
@@ -53,7 +51,7 @@ class MitsubaRenderer:
     casts_shadows = True
     shades_vertices = False
 
-    def __init__(self, device: Device = "auto", max_bounces: int = 1, threads: int | None = None) -> None:
+    def __init__(self, device: str = "auto", max_bounces: int = 1, threads: int | None = None) -> None:
         if max_bounces < 1:
             raise ValueError(f"max_bounces is {max_bounces}; it must be at least 1")
         self.variant = choose_variant(device)
@@ -72,8 +70,9 @@ class MitsubaRenderer:
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].
 
-        Protocol: `renderers.renderer.Renderer.render`. `samples` light paths start in each pixel, uniformly over its
-        square. Seeds of photos, passes and the backward pass are mixed from `seed` by `derived_seed`.
+        Protocol: `renderers.renderer.Renderer.render`. `samples` light paths start in each pixel,
+        uniformly over its square. Seeds of photos, passes and the backward pass are mixed from `seed` by
+        `renderers.random_numbers.derived_seed`.
         """
         check_scene(scene, samples)
         images = [self._render_one(scene[index], samples, seed, index) for index in range(len(scene))]
@@ -198,7 +197,7 @@ class _Draw(torch.autograd.Function):
     def forward(
         ctx: Any, renderer: MitsubaRenderer, view: _View, names: tuple[str, ...], *leaves: Tensor
     ) -> Tensor:
-        from renderers.mitsuba_scene import derived_seed
+        from renderers.random_numbers import derived_seed
 
         tracked = {name for name, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed}
         with _variant(renderer.variant):
@@ -210,7 +209,7 @@ class _Draw(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        from renderers.mitsuba_scene import derived_seed
+        from renderers.random_numbers import derived_seed
 
         view, leaves = ctx.view, dict(zip(ctx.names, ctx.saved_tensors, strict=True))
         adjoint = gradients[0][..., :3].detach().to("cpu", torch.float32).contiguous().numpy()
@@ -242,7 +241,7 @@ def _variant(variant: str) -> Iterator[None]:
                 mi.set_variant(before)
 
 
-def choose_variant(device: Device) -> str:
+def choose_variant(device: str) -> str:
     """The Mitsuba variant for a device, tried in a process of its own where this was not done before.
 
     Raises
@@ -266,7 +265,8 @@ def choose_variant(device: Device) -> str:
         reason = verdict.reason
     if device == "cuda":
         raise MissingPartError(
-            f"Mitsuba cannot use a GPU here: {reason}. Install an NVIDIA driver (535 or newer), or use --device cpu."
+            f"Mitsuba cannot use a GPU here: {reason}. "
+            "Install an NVIDIA driver (535 or newer), or use --device cpu."
         )
     find_llvm()
     return LLVM_VARIANT

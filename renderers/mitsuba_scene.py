@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from renderers import skin_bsdf
 from renderers.environment_light import EnvironmentLight
 from renderers.light_transport import Surroundings, direct_radiance, indirect_radiance
+from renderers.random_numbers import PixelSequence, derived_seed
 
 Array = NDArray[np.float32]
 
@@ -158,8 +159,8 @@ class MitsubaScene:
         offset = numbers.next_2d()
         x = mi.Float(pixel - row * across) + offset.x
         y = mi.Float(row) + offset.y
-        # one gather a sample, so that the derivative is a scatter: a broadcast scalar's would be a sum, and cut the
-        # kernel in two
+        # one gather a sample, so that the derivative is a scatter: that of a broadcast scalar would be a sum,
+        # which cuts the kernel in two
         entry = [
             dr.gather(mi.Float, self._leaves["rays"], dr.full(mi.UInt32, index, size)) for index in range(6)
         ]
@@ -167,47 +168,6 @@ class MitsubaScene:
         slope_y = entry[3] * x + entry[4] * y + entry[5]
         ray = mi.Ray3f(mi.Point3f(0), dr.normalize(mi.Vector3f(slope_x, slope_y, 1)))
         return pixel, ray, numbers
-
-
-# Steps of PixelSequence, as fractions of 1. No two have a small integer relation: dimensions with one would move in
-# step, and noise would not vanish with more samples. Each pair suits a square: Roberts' R2 first, then a basis of the
-# cubic field of discriminant 49; the rest are the golden ratio and square roots.
-_PAIRS = ((0.7548776662466927, 0.5698402909980532), (0.2469796037174671, 0.5549581320873712), (2**0.5, 3**0.5))
-_SINGLES = ((5**0.5 + 1) / 2, 7**0.5)
-
-
-class PixelSequence:
-    """Random numbers in [0, 1) that the samples of one pixel share out evenly.
-
-    Kronecker sequences over a pixel's samples, each turned by an offset that is random by pixel, dimension and seed.
-    Every sample is uniform by itself, so estimates stay unbiased; that a pixel's samples avoid each other takes
-    noise away. There are three pairs and two singles, for the pixel's square and one bounce.
-    """
-
-    def __init__(self, pixel: Any, index: Any, seed: Any) -> None:
-        self._index = index
-        state, sequence = mi.sample_tea_32(seed, pixel)
-        self._offsets = mi.PCG32(initstate=mi.UInt64(state), initseq=mi.UInt64(sequence))
-        self._pairs, self._singles = iter(_PAIRS), iter(_SINGLES)
-
-    def next_1d(self) -> Any:
-        return self._next(next(self._singles))
-
-    def next_2d(self) -> Any:
-        across, down = next(self._pairs)
-        return mi.Point2f(self._next(across), self._next(down))
-
-    def _next(self, step: float) -> Any:
-        turned = self._index * round(step % 1 * 2**32) + self._offsets.next_uint32()  # modulo 2^32
-        return mi.Float(turned >> 8) * 2.0**-24
-
-
-def derived_seed(*words: int) -> int:
-    """A 32-bit seed that mixes non-negative integers: NumPy's SeedSequence over them, first word.
-
-    Different words give unrelated seeds, so photos, passes and the backward pass share no random numbers.
-    """
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def _passes(pixels: int, samples: int) -> list[int]:

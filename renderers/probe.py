@@ -1,4 +1,4 @@
-"""Try a Mitsuba variant in a process of its own, because a bad LLVM or driver can abort the process it runs in."""
+"""Try a Mitsuba variant in a process of its own: a bad LLVM or driver can abort the process that it runs in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from pathlib import Path
 
 TIMEOUT_SECONDS = 120
 
-_TRIED_CODE = ("trial", "mitsuba_scene", "light_transport", "skin_bsdf", "environment_light")
+_TRIED_CODE = (
+    "trial",
+    "mitsuba_scene",
+    "light_transport",
+    "skin_bsdf",
+    "environment_light",
+    "random_numbers",
+)
 
 
 @dataclass(frozen=True)

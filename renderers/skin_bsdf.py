@@ -15,8 +15,8 @@ def register(variant: str) -> str:
     f = diffuse / pi + F D G2 / (4 cos_i cos_o): GGX D with alpha = roughness^2, height-correlated Smith G2
     (Heitz 2014, equation 99), Schlick F with F0 = specular. The sum is additive: the diffuse lobe is not
     dimmed by F. One-sided: the back of the geometric surface is black. Where an interpolated normal turns
-    away from a viewer who sees the front, the diffuse lobe stays and the GGX lobe is 0. Only selects stand where
-    a minimum or maximum could: LLVM 17 cannot compile these on every processor.
+    away from a viewer who sees the front, the diffuse lobe stays and the GGX lobe is 0. Only selects stand
+    where a minimum or maximum could: LLVM 17 cannot compile these on every processor.
 
     Parameters of the plugin: textures `diffuse` (RGB), `specular` (F0) and `roughness`.
     """
@@ -58,7 +58,7 @@ def register(variant: str) -> str:
             lit, glossy = cos_o > 0, cos_i > 0
             alpha_squared = dr.square(alpha)
             half = dr.normalize(wi + wo)
-            # sin^2 + alpha^2 cos^2 keeps its digits at a narrow lobe's peak, where 1 - (1 - alpha^2) cos^2 does not
+            # at a narrow lobe's peak, sin^2 + alpha^2 cos^2 keeps digits that 1 - (1 - alpha^2) cos^2 loses
             spread = dr.square(half.x) + dr.square(half.y) + alpha_squared * dr.square(half.z)
             ndf = alpha_squared / (dr.pi * dr.square(spread))
             root_i = dr.sqrt(alpha_squared + (1 - alpha_squared) * dr.square(cos_i))

@@ -197,7 +197,7 @@ def test_shadows_are_cast(renderer):
     from_the_right = (map_directions(16)[..., 0] > 0.6).float()
     image = renderer.render(scene(mesh, vertex_values(mesh), from_the_right), 64, 1)[0, ..., 0]
     alone = renderer.render(scene(low, vertex_values(low), from_the_right), 64, 1)[0, ..., 0]
-    assert image[16, 17:20].mean() < 0.3 * alone[16, 17:20].mean()
+    assert image[16, 17:20].mean() < 0.5 * alone[16, 17:20].mean()
 
 
 # Orientation
@@ -452,8 +452,8 @@ TENSOR = {"focal": "intrinsics", "principal": "intrinsics", "skew": "intrinsics"
 def test_directional_derivatives_agree_with_finite_differences(renderer, name):
     """Within 3 %, on a convex ball without shadows, over pixels away from its outline.
 
-    The loss weighs pixels by how much they change, so that signal and not noise decides; the analytic derivative
-    has samples of its own.
+    The loss weighs pixels by how much they change, so that signal and not noise decides; the analytic
+    derivative has samples of its own.
     """
     values = textured_sphere()
     key = TENSOR.get(name.split()[0], name.split()[0])
@@ -731,3 +731,30 @@ def test_a_missing_gpu_is_explained():
         choose_variant("cuda")
     with pytest.raises(ValueError, match="device"):
         choose_variant("tpu")
+
+
+def test_any_thread_may_draw_and_differentiate(renderer):
+    """Mitsuba's variant may belong to a thread, and torch may differentiate in another than it drew in."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    drawn = scene(sphere(3), matte())
+    radiance = drawn.environment.radiance.clone().requires_grad_()
+    drawn = replace(drawn, environment=Environment(radiance))
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        image = one.submit(renderer.render, drawn, 4, 1).result()
+        (gradient,) = other.submit(torch.autograd.grad, image.sum(), radiance).result()
+    assert torch.equal(image, renderer.render(drawn, 4, 1))
+    assert gradient.sum() > 0
+
+
+def test_not_a_number_is_drawn_without_harm(renderer):
+    """Whoever optimises notices by the loss; nothing may crash before."""
+    mesh = sphere(3)
+    values = vertex_values(mesh)
+    for broken_scene in (
+        scene(replace(mesh, vertices=mesh.vertices * torch.nan), values),
+        scene(mesh, replace(values, diffuse=values.diffuse * torch.nan)),
+        scene(mesh, values, torch.full((8, 16), torch.inf)),
+    ):
+        assert renderer.render(broken_scene, 2, 1).shape == (1, SIZE, SIZE, 4)
+    assert renderer.render(scene(mesh, values), 2, 1).isfinite().all()

@@ -21,6 +21,7 @@ def mi():
     except MissingPartError as error:
         pytest.skip(str(error))
     import mitsuba
+
     from renderers import skin_bsdf
 
     mitsuba.set_variant(renderer.variant)

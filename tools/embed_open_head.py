@@ -70,8 +70,9 @@ def draw_points(model: OpenHead, renderer: VertexRenderer, embedding: LandmarkEm
     image = picture_of(renderer.render(scene, 1, 0)[0])[..., ::-1]
     zoom = 2
     image = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    for (x, y), outline, trust in zip((pixels * zoom).tolist(), embedding.contour, embedding.weights, strict=True):
-        shade = round(255 * float(trust))
+    trusts = embedding.weights.tolist()
+    for (x, y), outline, trust in zip((pixels * zoom).tolist(), embedding.contour, trusts, strict=True):
+        shade = round(255 * trust)
         colour = (255, 80, 0) if outline else (0, shade, 255 - shade)
         cv2.circle(image, (math.floor(x), math.floor(y)), 2, colour, -1, cv2.LINE_AA)
     return image
@@ -91,11 +92,12 @@ def main() -> None:
 
     mediapipe = compute_embedding(model, "mediapipe", draw, lambda seen: detector_points(seen, "mediapipe"))
     embeddings = mediapipe, ibug_embedding(mediapipe)
-    stored = {
-        f"{embedding.detector}_{name}": values
-        for embedding in embeddings
-        for name, values in (arrays(embedding) | {"mean_positions": positions(model, embedding).numpy()}).items()
-    }
+    stored = {}
+    for embedding in embeddings:
+        for name, values in arrays(embedding).items():
+            stored[f"{embedding.detector}_{name}"] = values
+        # Tells a head for which the points were found from one for which they were not.
+        stored[f"{embedding.detector}_mean_positions"] = positions(model, embedding).numpy()
     stored["fan_source"] = np.array("the mediapipe points at the same places")
     with replacing(options.output) as temporary:
         np.savez_compressed(temporary, **stored)

@@ -1,6 +1,7 @@
 """Between vertex values and UV maps.
 
-The upper row is at v = 1: the centre of texel (r, c) of an H x W map is u = (c + 0.5) / W, v = 1 - (r + 0.5) / H.
+The upper row of a map is at v = 1: in an H x W map, the centre of texel (r, c) is at u = (c + 0.5) / W and
+v = 1 - (r + 0.5) / H.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class Config:
         high=100_000,
     )
     iterStep3: int = _key(
-        100, "Stage 3, reflectance maps texel by texel.", unit="iterations", low=0, high=100_000
+        150, "Stage 3, reflectance maps texel by texel.", unit="iterations", low=0, high=100_000
     )
 
     weightLandmarks: float = _weight(
@@ -165,12 +165,12 @@ class Config:
     weightDiffuseSymmetry: float = _weight(1.0, "Diffuse map: left-right symmetry.")
     weightDiffuseConsistency: float = _weight(1.0, "Diffuse map: closeness to stage 2's colours.")
     weightDiffuseSmoothness: float = _weight(1.0, "Diffuse map: smoothness.")
-    weightSpecularSymmetry: float = _weight(1.0, "Specular map: left-right symmetry.")
-    weightSpecularConsistency: float = _weight(1.0, "Specular map: closeness to stage 2's values.")
-    weightSpecularSmoothness: float = _weight(1.0, "Specular map: smoothness.")
-    weightRoughnessSymmetry: float = _weight(1.0, "Roughness map: left-right symmetry.")
-    weightRoughnessConsistency: float = _weight(1.0, "Roughness map: closeness to stage 2's values.")
-    weightRoughnessSmoothness: float = _weight(1.0, "Roughness map: smoothness.")
+    weightSpecularSymmetry: float = _weight(5.0, "Specular map: left-right symmetry.")
+    weightSpecularConsistency: float = _weight(5.0, "Specular map: closeness to stage 2's values.")
+    weightSpecularSmoothness: float = _weight(5.0, "Specular map: smoothness.")
+    weightRoughnessSymmetry: float = _weight(5.0, "Roughness map: left-right symmetry.")
+    weightRoughnessConsistency: float = _weight(5.0, "Roughness map: closeness to stage 2's values.")
+    weightRoughnessSmoothness: float = _weight(5.0, "Roughness map: smoothness.")
 
     saveExr: bool = _key(True, "Write the light as OpenEXR beside its PNG preview.", section="Output")
     saveIntermediateStage: bool = _key(False, "Also write the results of stages 1 and 2.")

@@ -31,6 +31,7 @@ UNKNOWN = 0.1  # how likely a colour that neither model knows is skin, against s
 SMOOTHEST_SKIN = 0.015  # in log2 of lightness: skin in retouched photos can be smoother than its rims
 TEXTURE_WEIGHT = 4.0  # log odds against skin per doubling of roughness, beyond twice that of the cheeks
 STRAND = 0.03  # half width, over the face's size, of forehead that may show between strands of hair
+TRIMMED = 0.012  # of the face's size: how much of the rim goes, where skin mixes with hair, lids and background
 SMALL_HOLE, BROW_HOLE, ISLAND = 0.006, 0.02, 0.01  # areas over that of the face
 
 
@@ -68,7 +69,7 @@ def face_region(srgb: np.ndarray, landmarks: Landmarks, clipped: np.ndarray) -> 
     known = cv2.resize(1 - clipped.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     probability = _skin_probability(small, known, small_zones)
     enlarged = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    return FaceRegion(zones.oval, _tidied(enlarged > 0.5, zones))
+    return FaceRegion(zones.oval, _trimmed(_tidied(enlarged > 0.5, zones), zones))
 
 
 def read_mask(path: Path | str, photo: Photo) -> np.ndarray:
@@ -168,6 +169,12 @@ def _tidied(skin: np.ndarray, zones: FaceZones) -> np.ndarray:
         if island.sum() < ISLAND * area:
             tidy &= ~island
     return tidy
+
+
+def _trimmed(skin: np.ndarray, zones: FaceZones) -> np.ndarray:
+    """The skin [h, w] bool without its rim: a pixel there is a mixture, and the outline is not known better."""
+    inward = cv2.distanceTransform(skin.astype(np.uint8), cv2.DIST_L2, 5)
+    return inward > TRIMMED * zones.size
 
 
 def _opened(picture: np.ndarray, radius: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from nextface.atomic import replacing
+from nextface.colour import linear_to_srgb
 from nextface.config import Config
 from nextface.export.folder import Target
 from nextface.face_region import face_region, read_mask
@@ -20,7 +21,7 @@ from nextface.reconstruction import Frame
 
 KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal length that EXIF tells
 ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
-MOSTLY_COVERED = 0.35  # share of the face oval that is not skin, from which on the user is warned
+MOSTLY_COVERED = 0.2  # share of the face oval that is not skin, from which on the user is warned
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def prepare(
 def _cropped_mask(mask: np.ndarray, photo: Photo, landmarks: Landmarks, config: Config) -> np.ndarray:
     """A mask [H, W] bool of the photo in the crop's pixels: those that it covers for the most part."""
     as_photo = Photo(photo.path, np.repeat(mask[..., None], 3, 2).astype(np.float32), None)
-    return crop_to_box(as_photo, face_box(landmarks), config.maxResolution).srgb[..., 0] > 0.5
+    return crop_to_box(as_photo, face_box(landmarks), config.maxResolution).srgb[..., 0] > linear_to_srgb(0.5)
 
 
 def draw_landmarks(path: Path, crop: CroppedPhoto, landmarks: Landmarks) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from nextface.errors import MissingPartError
 from nextface.scene import Mesh, Scene
+from nextface.threads import available_cores
 from renderers.llvm import find_llvm, load_llvm
 from renderers.probe import probe
 from renderers.scene_check import check_scene
@@ -65,7 +65,7 @@ class MitsubaRenderer:
             load_llvm()
             import drjit
 
-            drjit.set_thread_count(threads or available_threads())
+            drjit.set_thread_count(threads or available_cores())
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].
@@ -286,11 +286,6 @@ def describe() -> str:
         return f"Mitsuba {version('mitsuba')}, {variant} (CUDA driver {_cuda_driver()})"
     library = find_llvm()
     return f"Mitsuba {version('mitsuba')}, {variant} (LLVM {library.version}, {library.path})"
-
-
-def available_threads() -> int:
-    """The CPU threads that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cuda_driver() -> str | None:

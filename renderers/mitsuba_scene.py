@@ -51,6 +51,7 @@ class MitsubaScene:
     def __init__(self, layout: Layout, triangles: NDArray[np.uint32], uvs: Array | None) -> None:
         self.layout = layout
         self._leaves: dict[str, Any] = {}
+        self._geometry: list[tuple[Array, bool]] = []  # positions and normals as loaded, and if tracked
         self._bsdf = mi.load_dict(_bsdf_description(layout))
         properties = mi.Properties()
         properties["mesh_bsdf"] = self._bsdf
@@ -83,8 +84,12 @@ class MitsubaScene:
         self._sampler = mi.load_dict({"type": "independent"})  # for bounces beyond the first
 
     def load(self, values: dict[str, Array], tracked: set[str]) -> None:
-        """Put new values of some leaves into the scene; gradients will reach those that are `tracked`."""
-        for name, value in values.items():
+        """Put new values of all leaves into the scene; gradients will reach those that are `tracked`."""
+        geometry = [(values[name].copy(), name in tracked) for name in ("positions", "normals")]
+        kept = {"positions", "normals"} if self._holds(geometry) else set()
+        self._geometry = []  # until all is in
+        for name in values.keys() - kept:
+            value = values[name].copy()  # Dr.Jit may keep a view of it, and its owner may write to it later
             maps = name in ("diffuse", "specular", "roughness") and self.layout.map_size is not None
             leaf = mi.TensorXf(value) if maps else mi.Float(value.ravel())
             if name in tracked:
@@ -95,6 +100,14 @@ class MitsubaScene:
             elif name == "environment":
                 self._light.load(leaf, value)
         self._parameters.update()
+        self._geometry = geometry
+
+    def _holds(self, geometry: list[tuple[Array, bool]]) -> bool:
+        """Whether these positions and normals are in already: their acceleration structure is dear to build."""
+        return bool(self._geometry) and all(
+            was_tracked == is_tracked and np.array_equal(old, new)
+            for (old, was_tracked), (new, is_tracked) in zip(self._geometry, geometry, strict=True)
+        )
 
     def draw(self, width: int, height: int, samples: int, seed: int) -> Array:
         """The image [height, width, 4] of what is loaded: linear radiance and coverage."""

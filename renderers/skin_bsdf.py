@@ -48,7 +48,8 @@ def register(variant: str) -> str:
         def reflectance(self, si: Any, active: Any = True) -> tuple[Any, Any, Any]:
             """Diffuse albedo, F0 and GGX alpha at surface points."""
             diffuse = self.diffuse.eval(si, active)
-            alpha = dr.square(self.roughness.eval_1(si, active))
+            # inactive lookups give 0, and a lobe without width would be 0 / 0 where it is looked along
+            alpha = dr.select(active, dr.square(self.roughness.eval_1(si, active)), 1)
             return diffuse, self.specular.eval_1(si, active), alpha
 
         def value_pdf(self, reflectance: tuple[Any, Any, Any], wi: Any, wo: Any) -> tuple[Any, Any]:

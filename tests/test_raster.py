@@ -49,7 +49,7 @@ def pixel_rays(camera: Camera) -> np.ndarray:
 
 
 def cast_rays(rays: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest triangle [R] (-1: none) and weights [R, 3] of rays from the origin, by 3 x 3 systems one by one."""
+    """Nearest triangle [R] (-1: none) and weights [R, 3] of rays from the origin, triangle by triangle."""
     nearest, triangle, weights = np.full(len(rays), np.inf), np.full(len(rays), -1), np.zeros((len(rays), 3))
     for number, corner in enumerate(corners):
         solved = rays @ np.linalg.inv(corner)  # ray = combination of the corners

@@ -131,7 +131,7 @@ def test_light_from_above_lights_the_upper_half_of_the_image() -> None:
     assert image[: SIZE // 2].sum() > 3 * image[SIZE // 2 :].sum()
 
 
-@pytest.mark.parametrize(("roughness", "bound"), [(0.3, 0.03), (0.5, 0.03), (0.8, 0.02)])
+@pytest.mark.parametrize(("roughness", "bound"), [(0.3, 0.05), (0.5, 0.05), (0.8, 0.02)])
 def test_specular_equals_quadrature(roughness: float, bound: float) -> None:
     squared, total = 0.0, 0.0
     for n_v in (0.97, 0.7, 0.4):
@@ -164,9 +164,6 @@ def test_specular_furnace(roughness: float) -> None:
 def test_non_negative_light_gives_no_negative_colour() -> None:
     scene = scene_of(evaluate_map(lamps()[None], 32)[0], 0.5, 0.05, 0.3)
     assert float(VertexRenderer().render(scene, 1, 0).min()) >= 0
-
-
-# Derivatives ---------------------------------------------------------------------------------------------------
 
 
 def textured_scene(mapped: bool, dtype: torch.dtype = DOUBLE) -> Scene:

@@ -12,8 +12,8 @@ from nextface.raster import interpolate as interpolate_vertices
 from nextface.raster import rasterize_scene
 from nextface.scene import Scene
 
-GRAZING_COSINE = 0.15  # surfaces turned away further than this are not believed at all ...
-FRONTAL_COSINE = 0.45  # ... and those turned less than this are believed fully
+GRAZING_COSINE = 0.05  # surfaces turned away further than this are not believed at all ...
+FRONTAL_COSINE = 0.3  # ... and those turned less than this are believed fully
 DEPTH_TOLERANCE_MM = 3.0  # a point this far behind the nearest surface is hidden
 
 
@@ -34,7 +34,8 @@ class Confidence:
 def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     """How well one photo (N = 1) shows each vertex: [V, 1] in [0, 1].
 
-    Zero behind other surfaces, outside the mask [h, w] or turned away; rising to 1 towards frontal.
+    Zero behind other surfaces or turned away, rising to 1 towards frontal; 1 inside the mask [h, w], and
+    falling to 0 within a few pixels outside it, where a smooth correction still holds.
     """
     camera, mesh = scene.camera, scene.mesh
     points = camera.transform(mesh.vertices)[0]
@@ -50,18 +51,17 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     # The nearest surface within a pixel's neighbourhood may lie on a slope: look at the farthest of nine.
     nearest = torch.nn.functional.max_pool2d(depth[None, None], 3, 1, 1)[0, 0][cell[:, 1], cell[:, 0]]
     unhidden = points[:, 2] <= nearest + DEPTH_TOLERANCE_MM
-    soft = avg_pool2d(mask.float()[None, None], 5, 1, 2, count_include_pad=False)
+    soft = avg_pool2d(mask.float()[None, None], 9, 1, 4, count_include_pad=False)
     grid = (pixels / size * 2 - 1)[None, None]
     in_mask = grid_sample(soft, grid, align_corners=False)[0, 0, 0]
-    return (angle * unhidden * inside * (2 * in_mask - 1).clamp(0, 1))[:, None]
+    return (angle * unhidden * inside * (2 * in_mask).clamp(0, 1))[:, None]
 
 
 def shares(seen: Tensor, mirrored: Tensor | None, fillable: Tensor) -> Confidence:
     """Confidence from visibility [1, ..., 1] of an element and of its mirror image.
 
-    `fillable` [1, ..., 1] is 0 where only the model's own values make sense (eyes, teeth).
+    `fillable` [1, ..., 1] is 0 where the other side of the face says nothing (eyes, teeth).
     """
-    seen = seen * fillable
     from_mirror = torch.zeros_like(seen) if mirrored is None else (1 - seen) * mirrored * fillable
     return Confidence(seen, from_mirror, 1 - seen - from_mirror)
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -342,6 +343,6 @@ def _save(path: Path, embedding: LandmarkEmbedding) -> None:
         pass  # a cache that cannot be written only costs time
 
 
-def arrays(embedding: LandmarkEmbedding) -> dict[str, np.ndarray]:
+def arrays(embedding: LandmarkEmbedding) -> dict[str, Any]:
     """The embedding's tensors by their names, for a file."""
     return {part.name: getattr(embedding, part.name).cpu().numpy() for part in fields(embedding)[1:]}

@@ -24,7 +24,9 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise OutputError(f"{path.parent} cannot be written ({error.strerror}). Choose another folder with --output.") from error
+        raise OutputError(
+            f"{path.parent} cannot be written ({error.strerror}). Choose another folder with --output."
+        ) from error
     temporary = Path(name)
     try:
         yield temporary

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import renderers
 from nextface.config import Config
-from nextface.errors import DivergedError, Interrupted
+from nextface.errors import DivergedError, Interrupted, MissingPartError
 from nextface.export.debug import write_debug
 from nextface.export.files import write_json
 from nextface.export.folder import compare, draw, write_results
@@ -77,7 +77,7 @@ def reconstruct(
     photo, config, progress = Path(photo), config or Config(), progress or Silent()
     folder = Path(output) / photo.stem
     limit_threads(config)
-    device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+    device = _tensor_device(config)
     chosen = model.to(device) if model else create_model(config.morphableModel, device, config.path)
     prepared = prepare(photo, config, folder, device, landmarks, mask, face)
     for note in prepared.notes:
@@ -85,10 +85,26 @@ def reconstruct(
     for warning in prepared.warnings:
         progress.warn(warning)
     renderer = renderers.create(config.renderer, config.device, config.maxBounces, renderer_threads(config))
+    options = [f"--skipStage{stage}" for stage in sorted(skip_stages)]
+    for name, value in (("landmarks", landmarks), ("mask", mask), ("face", face)):
+        options += [] if value is None else [f"--{name}", str(value)]
     try:
-        return _Run(photo, folder, config, renderer, chosen, prepared, progress).execute(checkpoint, skip_stages)
+        run = _Run(photo, folder, config, renderer, chosen, prepared, progress, options)
+        return run.execute(checkpoint, skip_stages)
     finally:
         renderer.close()
+
+
+def _tensor_device(config: Config) -> str:
+    """Where tensors live. Mitsuba brings its own CUDA, so a CPU build of PyTorch may serve a GPU renderer."""
+    if torch.cuda.is_available() and config.device != "cpu":
+        return "cuda"
+    if config.device == "cuda" and config.renderer == "vertex":
+        raise MissingPartError(
+            "device = cuda: this PyTorch has no working CUDA, and the vertex renderer runs on PyTorch. "
+            "Install a CUDA build of PyTorch, or use --device cpu."
+        )
+    return "cpu"
 
 
 @dataclass
@@ -102,6 +118,7 @@ class _Run:
     model: FaceModel
     prepared: Prepared
     progress: Progress
+    options: list[str]  # of the command line, beside input, output, checkpoint and settings
     started: float = field(default_factory=time.monotonic)
     losses: dict[int, list[float]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -112,7 +129,7 @@ class _Run:
         done = 0
         if checkpoint is not None:
             loaded = Checkpoint.load(checkpoint, self.model)
-            current, notes = loaded.resumed(current)
+            current, notes = loaded.resumed(current, self.config.textureResolution)
             done = loaded.stage if loaded.finished else loaded.stage - 1
             for note in (f"starting from {checkpoint}, stages up to {done} are done", *notes):
                 self.progress.note(note)
@@ -124,10 +141,15 @@ class _Run:
             current = self._stage(2, self._statistical, current)
         if 3 in wanted:
             with self._timed("psnrStage2"):
-                figures["psnrStage2"] = compare(self._draw(current), self.prepared.target)["psnr"]
+                statistical = self._draw(replace(current, material=None))
+                figures["psnrStage2"] = compare(statistical, self.prepared.target)["psnr"]
             current = self._stage(3, self._refine, current)
-        with self._timed("output"):
-            figures |= self._write(current, self.folder)
+        try:
+            with self._timed("output"):
+                figures |= self._write(current, self.folder)
+        except KeyboardInterrupt:
+            path = self.folder / "checkpoints" / f"stage{max(wanted, default=done)}.npz"
+            raise self._interrupted("while writing the results", path) from None
         metrics = self._metrics(figures)
         write_json(self.folder / "metrics.json", metrics)
         return replace(current, metrics=metrics, folder=self.folder)
@@ -162,8 +184,10 @@ class _Run:
             raise DivergedError(f"{error} The last good state is in {path}.") from error
         except Interrupted:
             watch.state.save(path, stage, finished=False)
-            raise Interrupted(f"Interrupted in stage {stage}. Go on with:\n  {self._resume_command(path)}") from None
+            raise self._interrupted(f"in stage {stage}", path) from None
         result.save(path, stage)
+        if watch.interrupted:
+            raise self._interrupted(f"after stage {stage}", path)
         self.losses[stage] = watch.losses
         plot_losses(self.folder / "checkpoints" / f"stage{stage}_loss.png", watch.losses, stage)
         if self.config.saveIntermediateStage and stage < 3:
@@ -174,14 +198,23 @@ class _Run:
         observation, config = self.prepared.target.observation, self.config
         with self.progress.stage("1 landmarks", config.iterStep1) as bar:
             fitted = fit_landmarks(
-                start, observation, self._embedding(), config.iterStep1, config.optimizeFocalLength, watch.counts(bar.advance)
+                start,
+                observation,
+                self._embedding(),
+                config.iterStep1,
+                config.optimizeFocalLength,
+                watch.counts(bar.advance),
             )
         return guess_light(fitted, observation)
 
     def _statistical(self, start: Reconstruction, watch: _Watch) -> Reconstruction:
         config = self.config
         weights = StatisticalWeights(
-            config.weightLandmarks, config.weightIdentity, config.weightExpression, config.weightAlbedo, config.weightLight
+            config.weightLandmarks,
+            config.weightIdentity,
+            config.weightExpression,
+            config.weightAlbedo,
+            config.weightLight,
         )
         with self.progress.stage("2 statistical model", config.iterStep2) as bar:
             return fit_statistical(
@@ -201,7 +234,12 @@ class _Run:
     def _refine(self, start: Reconstruction, watch: _Watch) -> Reconstruction:
         config = self.config
         weights = {
-            kind: MapWeights(*(getattr(config, f"weight{kind.title()}{term}") for term in ("Symmetry", "Consistency", "Smoothness")))
+            kind: MapWeights(
+                *(
+                    getattr(config, f"weight{kind.title()}{term}")
+                    for term in ("Symmetry", "Consistency", "Smoothness")
+                )
+            )
             for kind in ("diffuse", "specular", "roughness")
         }
         base, domain = refinement_space(start, config.textureResolution, self.renderer.shades_vertices)
@@ -221,7 +259,9 @@ class _Run:
                 watch.counts(bar.advance),
                 watch.keep,
             )
-        return complete(refined, base, [observation.mask for observation in observations], config.textureResolution)
+        return complete(
+            refined, base, [observation.mask for observation in observations], config.textureResolution
+        )
 
     def _embedding(self) -> LandmarkEmbedding:
         def draw_mean_face(scene: Scene) -> Tensor:
@@ -252,7 +292,9 @@ class _Run:
         self.seconds[part] = time.monotonic() - start
 
     def _metrics(self, figures: dict[str, float | None]) -> dict[str, Any]:
-        peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        peak = sum(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         return {
             "psnr": figures.get("psnr"),
             "psnrOval": figures.get("psnrOval"),
@@ -261,7 +303,9 @@ class _Run:
             "peakMemoryMB": peak / (1024 if sys.platform != "darwin" else 1024**2),
             "secondsByPart": self.seconds,
             "iterations": {f"stage{stage}": len(losses) for stage, losses in self.losses.items()},
-            "losses": {f"stage{stage}": losses[-1] if losses else None for stage, losses in self.losses.items()},
+            "losses": {
+                f"stage{stage}": losses[-1] if losses else None for stage, losses in self.losses.items()
+            },
             "backend": self.renderer.name,
             "castsShadows": self.renderer.casts_shadows,
             "device": str(self.prepared.target.observation.srgb.device),
@@ -269,14 +313,15 @@ class _Run:
             "versions": versions(),
         }
 
-    def _resume_command(self, checkpoint: Path) -> str:
-        words = ["nextface", "reconstruct", "--input", str(self.photo), "--output", str(self.folder.parent)]
-        words += ["--checkpoint", str(checkpoint)]
+    def _interrupted(self, when: str, checkpoint: Path) -> Interrupted:
+        """The orderly end, with the command that goes on from a checkpoint."""
+        words = [sys.executable, "-m", "nextface", "reconstruct", "--input", str(self.photo)]
+        words += ["--output", str(self.folder.parent), "--checkpoint", str(checkpoint), *self.options]
         for item in fields(self.config):
             value = getattr(self.config, item.name)
             if value != item.default:
                 words += ["--set", f"{item.name}={value}"]
-        return shlex.join(words)
+        return Interrupted(f"Interrupted {when}. Go on with:\n  {shlex.join(words)}")
 
 
 class _Watch:

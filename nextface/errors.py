@@ -42,7 +42,7 @@ class DivergedError(NextFaceError):
     exit_code = 1
 
 
-class Interrupted(NextFaceError):
+class Interrupted(NextFaceError):  # noqa: N818 - nothing went wrong
     """The person at the keyboard stopped the run; the message says how to resume it."""
 
     exit_code = 130

@@ -146,7 +146,8 @@ def positive_kernel(bands: int) -> Tensor:
     dirichlet = np.polynomial.legendre.legval(nodes, [2 * degree + 1 for degree in range(half + 1)])
     kernel = dirichlet**2 * (1 + nodes if bands % 2 == 0 else 1)
     factors = [
-        np.sum(weights * kernel * np.polynomial.legendre.legval(nodes, [0] * degree + [1])) for degree in range(bands)
+        np.sum(weights * kernel * np.polynomial.legendre.legval(nodes, [0] * degree + [1]))
+        for degree in range(bands)
     ]
     return torch.tensor(np.array(factors) / factors[0])
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from nextface.atomic import replacing
-from nextface.colour import linear_to_srgb
+from nextface.colour import srgb_to_linear
 from nextface.config import Config
 from nextface.export.folder import Target
 from nextface.face_region import face_region, read_mask
@@ -35,7 +35,13 @@ class Prepared:
 
 
 def prepare(
-    path: Path, config: Config, folder: Path, device: str, landmarks: Path | None, mask: Path | None, face: int | None
+    path: Path,
+    config: Config,
+    folder: Path,
+    device: str,
+    landmarks: Path | None,
+    mask: Path | None,
+    face: int | None,
 ) -> Prepared:
     """Load a photo, find the face and its skin, and crop to it.
 
@@ -59,8 +65,8 @@ def prepare(
     warnings = []
     if mask is None and region.covered_fraction > MOSTLY_COVERED:
         warnings.append(
-            f"{region.covered_fraction:.0%} of the face is covered or not recognised as skin; what is hidden is "
-            "filled in from the statistical model. Paint the skin white in a mask and pass it with --mask to help."
+            f"{region.covered_fraction:.0%} of the face is covered or not recognised as skin; what is hidden "
+            "is filled in from the statistical model. A mask with the skin painted white helps: --mask."
         )
     draw_landmarks(folder / "landmarks_0.png", crop, points)
     height, width = crop.srgb.shape[:2]
@@ -84,7 +90,8 @@ def prepare(
 def _cropped_mask(mask: np.ndarray, photo: Photo, landmarks: Landmarks, config: Config) -> np.ndarray:
     """A mask [H, W] bool of the photo in the crop's pixels: those that it covers for the most part."""
     as_photo = Photo(photo.path, np.repeat(mask[..., None], 3, 2).astype(np.float32), None)
-    return crop_to_box(as_photo, face_box(landmarks), config.maxResolution).srgb[..., 0] > linear_to_srgb(0.5)
+    cropped = crop_to_box(as_photo, face_box(landmarks), config.maxResolution)
+    return srgb_to_linear(cropped.srgb[..., 0]) > 0.5
 
 
 def draw_landmarks(path: Path, crop: CroppedPhoto, landmarks: Landmarks) -> None:

@@ -124,9 +124,11 @@ class Reconstruction:
         }
         for item in fields(self.parameters):
             arrays[item.name] = getattr(self.parameters, item.name).detach().cpu().numpy()
-        if self.material is not None and self.material.is_mapped:
-            for name in ("diffuse", "specular", "roughness"):
-                arrays[f"map_{name}"] = getattr(self.material, name).detach().cpu().numpy()
+        if self.material is not None:
+            for item in fields(self.material):
+                arrays[f"material_{item.name}"] = getattr(self.material, item.name).detach().cpu().numpy()
+        if self.confidence is not None:
+            arrays["confidence"] = self.confidence.cpu().numpy().astype(np.float16)
         with replacing(path) as temporary:
             np.savez_compressed(temporary, **arrays)
 
@@ -139,7 +141,8 @@ class Checkpoint:
     stage: int  # the stage that made it
     finished: bool  # whether that stage was done
     parameters: Parameters
-    maps: Material | None
+    material: Material | None  # refined maps or vertex values
+    confidence: Tensor | None  # [1, H, W, 3] of the maps
     bands: int
     size: tuple[int, int]  # width, height of the frame it was made in
     photo_to_image: np.ndarray  # [2, 3]
@@ -153,54 +156,111 @@ class Checkpoint:
         CheckpointError: if the file is missing, damaged, of another version or of another face model.
         """
         if not path.is_file():
-            raise CheckpointError(f"There is no checkpoint {path}. Checkpoints are DIR/checkpoints/stage1.npz to stage3.npz.")
+            raise CheckpointError(
+                f"There is no checkpoint {path}. Checkpoints are DIR/checkpoints/stage1.npz to stage3.npz."
+            )
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
             if int(arrays["version"]) != CHECKPOINT_VERSION:
-                raise CheckpointError(f"{path} is of checkpoint version {arrays['version']}; this program reads {CHECKPOINT_VERSION}.")
+                raise CheckpointError(
+                    f"{path} is of version {arrays['version']}; this program reads {CHECKPOINT_VERSION}."
+                )
             if str(arrays["model"]) != model.name:
                 raise CheckpointError(
                     f"{path} was made with the face model '{arrays['model']}', this run uses '{model.name}'. "
-                    f"Set morphableModel = {arrays['model']}: coefficients of one model mean nothing in another."
+                    f"Set morphableModel = {arrays['model']}: coefficients mean nothing in another model."
                 )
-            parameters = Parameters(**{item.name: torch.from_numpy(arrays[item.name]) for item in fields(Parameters)})
-            maps = None
-            if "map_diffuse" in arrays:
-                maps = Material(*(torch.from_numpy(arrays[f"map_{name}"]) for name in ("diffuse", "specular", "roughness")))
+            parameters = Parameters(
+                **{item.name: torch.from_numpy(arrays[item.name]) for item in fields(Parameters)}
+            )
+            material, confidence = None, None
+            if "material_diffuse" in arrays:
+                material = Material(
+                    *(torch.from_numpy(arrays[f"material_{item.name}"]) for item in fields(Material))
+                )
+            if "confidence" in arrays:
+                confidence = torch.from_numpy(arrays["confidence"]).float()
             checkpoint = cls(
                 path,
                 int(arrays["stage"]),
                 bool(arrays["finished"]),
                 parameters,
-                maps,
+                material,
+                confidence,
                 int(arrays["bands"]),
                 (int(arrays["width"]), int(arrays["height"])),
                 arrays["photoToImage"],
             )
         except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-            raise CheckpointError(f"{path} is not a checkpoint of this program, or is damaged: {error}") from error
+            raise CheckpointError(
+                f"{path} is not a checkpoint of this program, or is damaged: {error}"
+            ) from error
         sizes = (checkpoint.parameters.identity.shape[-1], checkpoint.parameters.albedo.shape[-1])
         if sizes != (model.identity_size, model.albedo_size):
-            raise CheckpointError(f"{path} holds {sizes} identity and albedo coefficients, the model has {(model.identity_size, model.albedo_size)}.")
+            raise CheckpointError(
+                f"{path} holds {sizes} identity and albedo coefficients, "
+                f"the model has {(model.identity_size, model.albedo_size)}."
+            )
         return checkpoint
 
-    def resumed(self, reconstruction: Reconstruction) -> tuple[Reconstruction, list[str]]:
+    def resumed(self, reconstruction: Reconstruction, resolution: int) -> tuple[Reconstruction, list[str]]:
         """The checkpoint's values in this run's frame, and notes on what had to be converted.
 
-        The focal length follows the frame's scale; refined maps are resampled to this run's size by the
-        caller. Light keeps its lobes: with fewer bands the same lobes are drawn smoother.
+        The focal length follows the frame's scale, maps are resampled to `resolution`, and light keeps its
+        lobes: with fewer bands the same lobes are drawn smoother.
 
         Raises
         ------
-        CheckpointError: if the checkpoint is of a differently cropped photo.
+        CheckpointError: if the checkpoint is of another photo, or of another part of it.
         """
-        notes = []
-        scale = float(np.linalg.norm(reconstruction.frame.photo_to_image[0, :2]) / np.linalg.norm(self.photo_to_image[0, :2]))
+        frame, notes = reconstruction.frame, []
+        ours, theirs = (
+            _photo_box(frame.photo_to_image, (frame.width, frame.height)),
+            _photo_box(self.photo_to_image, self.size),
+        )
+        if np.abs(ours - theirs).max() > SAME_CROP * (ours[2:] - ours[:2]).max():
+            raise CheckpointError(
+                f"{self.path} was made from another photo, or another face in it: it covers the photo's pixels "
+                f"{theirs.round().astype(int).tolist()}, this run {ours.round().astype(int).tolist()}."
+            )
+        scale = float(frame.photo_to_image[0, 0] / self.photo_to_image[0, 0])
         parameters = replace(self.parameters, focal=self.parameters.focal + math.log(scale))
         if abs(scale - 1) > 1e-6:
-            notes.append(f"the checkpoint's photo was {self.size[0]} x {self.size[1]} pixels; its focal length was scaled by {scale:.3f}")
+            notes.append(
+                f"the photo was processed at {self.size[0]} x {self.size[1]} pixels; "
+                f"the focal length is scaled by {scale:.3f}"
+            )
         if self.bands != reconstruction.bands:
-            notes.append(f"the checkpoint's light had {self.bands} bands, this run has {reconstruction.bands}")
-        resumed = replace(reconstruction, parameters=parameters.to(str(reconstruction.parameters.focal.device)), material=self.maps)
-        return resumed, notes
+            notes.append(f"the light had {self.bands} bands, this run has {reconstruction.bands}")
+        device = str(reconstruction.parameters.focal.device)
+        material, confidence = self.material, self.confidence
+        if material is not None and material.is_mapped and material.diffuse.shape[1] != resolution:
+            notes.append(f"maps resampled from {material.diffuse.shape[1]} to {resolution} texels")
+            material = Material(
+                *(_resampled(getattr(material, item.name), resolution) for item in fields(material))
+            )
+            confidence = None if confidence is None else _resampled(confidence, resolution)
+        if material is not None:
+            material = Material(*(getattr(material, item.name).to(device) for item in fields(material)))
+        return replace(
+            reconstruction, parameters=parameters.to(device), material=material, confidence=confidence
+        ), notes
+
+
+SAME_CROP = 0.02  # of the crop's size: crops of one face at two resolutions differ by their rounding
+
+
+def _photo_box(photo_to_image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The frame's corners (x0, y0, x1, y1) in pixels of the uncropped photo."""
+    scale, offset = photo_to_image[0, 0], photo_to_image[:, 2]
+    return np.concatenate([-offset, np.array(size) - offset]) / scale
+
+
+def _resampled(values: Tensor, resolution: int) -> Tensor:
+    """A map [1, H, W, C] at another resolution."""
+    moved = values.permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(
+        moved, size=resolution, mode="bilinear", antialias=True, align_corners=False
+    )
+    return resized.permute(0, 2, 3, 1)

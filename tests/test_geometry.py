@@ -44,10 +44,14 @@ def test_projection_agrees_with_opencv():
     generator = np.random.default_rng(0)
     points = generator.normal(size=(20, 3)) * 80
     rotation, translation = np.array([3.0, 0.2, -0.1]), np.array([10.0, -20.0, 600.0])
-    intrinsics = intrinsic_matrix(torch.tensor([500.0], dtype=torch.float64), torch.tensor([[130.0, 99.0]], dtype=torch.float64))
+    intrinsics = intrinsic_matrix(
+        torch.tensor([500.0], dtype=torch.float64), torch.tensor([[130.0, 99.0]], dtype=torch.float64)
+    )
     expected, _ = cv2.projectPoints(points, rotation, translation, intrinsics[0].numpy(), None)
     camera = Camera(intrinsics, torch.from_numpy(rotation)[None], torch.from_numpy(translation)[None], 256, 200)
-    np.testing.assert_allclose(camera.project(torch.from_numpy(points)[None])[0].numpy(), expected[:, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        camera.project(torch.from_numpy(points)[None])[0].numpy(), expected[:, 0], atol=1e-6
+    )
 
 
 def test_a_50_mm_lens_sees_46_8_degrees_across_the_diagonal():
@@ -57,6 +61,8 @@ def test_a_50_mm_lens_sees_46_8_degrees_across_the_diagonal():
 
 
 def test_mesh_normals_carry_gradients():
-    vertices = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], dtype=torch.float64, requires_grad=True)
+    vertices = torch.tensor(
+        [[[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]], dtype=torch.float64, requires_grad=True
+    )
     triangles = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
     assert torch.autograd.gradcheck(lambda v: Mesh.from_vertices(v, triangles).normals, vertices)

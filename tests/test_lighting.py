@@ -24,12 +24,17 @@ from nextface.lighting import (
 
 def random_directions(count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
-    return torch.nn.functional.normalize(torch.randn(count, 3, dtype=torch.float64, generator=generator), dim=-1)
+    return torch.nn.functional.normalize(
+        torch.randn(count, 3, dtype=torch.float64, generator=generator), dim=-1
+    )
 
 
 def test_basis_agrees_with_scipy_up_to_twelve_bands():
     directions = random_directions(64)
-    theta, azimuth = np.arccos(directions[:, 2].numpy()), np.arctan2(directions[:, 1].numpy(), directions[:, 0].numpy())
+    theta, azimuth = (
+        np.arccos(directions[:, 2].numpy()),
+        np.arctan2(directions[:, 1].numpy(), directions[:, 0].numpy()),
+    )
     basis = sh_basis(directions, 12)
     for degree in range(12):
         for m in range(-degree, degree + 1):
@@ -53,14 +58,18 @@ def test_basis_is_orthonormal():
     directions = torch.from_numpy(np.stack([sine * np.cos(phi), sine * np.sin(phi), z], -1).reshape(-1, 3))
     weight = torch.from_numpy(np.repeat(weights, 48) * 2 * np.pi / 48)
     basis = sh_basis(directions, 12)
-    torch.testing.assert_close(basis.mT @ (basis * weight[:, None]), torch.eye(144, dtype=torch.float64), atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        basis.mT @ (basis * weight[:, None]), torch.eye(144, dtype=torch.float64), atol=1e-10, rtol=0
+    )
 
 
 def test_map_orientation():
     directions = map_directions(32)
     assert directions[15:17, 31:33].mean((0, 1))[2] > 0.99  # centre: towards the photographer
     assert directions[0].mean(0)[1] > 0.99  # first row: up
-    assert directions[15:17, 15:17].mean((0, 1))[0] > 0.99  # a quarter from the left: phi = 90 degrees is right (+x)
+    assert (
+        directions[15:17, 15:17].mean((0, 1))[0] > 0.99
+    )  # a quarter from the left: phi = 90 degrees is right (+x)
     assert float(map_solid_angles(32).sum()) == pytest.approx(4 * math.pi)
 
 
@@ -91,7 +100,9 @@ def test_lobes_are_non_negative_and_of_unit_power(bands):
     directions = fibonacci_directions(5000)
     values = sh_basis(directions, bands) @ lobes
     assert float(values.min()) > -1e-9
-    torch.testing.assert_close(values.mean(0) * 4 * math.pi, torch.ones(64, dtype=torch.float64), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        values.mean(0) * 4 * math.pi, torch.ones(64, dtype=torch.float64), atol=2e-3, rtol=0
+    )
     assert float(positive_kernel(bands)[-1]) > 0  # the highest band is reached
 
 
@@ -108,4 +119,6 @@ def test_scaling_bands_convolves_with_a_zonal_kernel():
 
 
 def test_light_frame_is_the_camera_frame_with_y_and_z_negated():
-    torch.testing.assert_close(to_light_frame(torch.tensor([[1.0, 2.0, 3.0]])), torch.tensor([[1.0, -2.0, -3.0]]))
+    torch.testing.assert_close(
+        to_light_frame(torch.tensor([[1.0, 2.0, 3.0]])), torch.tensor([[1.0, -2.0, -3.0]])
+    )

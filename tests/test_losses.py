@@ -104,7 +104,9 @@ def test_regularisers_do_not_depend_on_the_resolution():
         domain = TexelDomain(torch.ones(size, size, dtype=torch.bool), symmetric=True)
         axis = (torch.arange(size) + 0.5) / size
         wave = torch.sin(6 * axis)[None, None, :, None] * torch.cos(4 * axis)[None, :, None, None]
-        costs.append([float(regulariser(wave, domain, MapWeights(*w))) for w in ((1, 0, 0), (0, 1, 0), (0, 0, 1))])
+        costs.append(
+            [float(regulariser(wave, domain, MapWeights(*w))) for w in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+        )
     torch.testing.assert_close(torch.tensor(costs[0]), torch.tensor(costs[1]), rtol=0.02, atol=0)
 
 
@@ -128,7 +130,9 @@ def test_vertex_domain_tells_broad_from_fine():
     even = torch.ones_like(checks)
     assert float(domain.energy(domain.broad(checks))) < 0.01 * float(domain.energy(checks))
     assert float(domain.energy(domain.broad(even))) == 1.0
-    assert float(domain.variation(even)) == 0 < float(domain.variation(checks)) and domain.mirrored(even) is None
+    assert (
+        float(domain.variation(even)) == 0 < float(domain.variation(checks)) and domain.mirrored(even) is None
+    )
 
 
 def test_latent_reflectance_round_trips_and_stays_in_range():

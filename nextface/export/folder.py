@@ -14,7 +14,7 @@ from nextface.export.files import write_json, write_png
 from nextface.export.light import write_environment
 from nextface.export.maps import write_maps
 from nextface.export.mesh import write_obj
-from nextface.export.pictures import encode, over_black, panels, psnr, reflectance_images, clay_material
+from nextface.export.pictures import clay_material, encode, over_black, panels, psnr, reflectance_images
 from nextface.fitting.observation import Observation
 from nextface.reconstruction import Reconstruction
 from nextface.scene import Material, Mesh
@@ -41,7 +41,9 @@ class Target:
         return self.observation.mask.cpu().numpy()
 
 
-def draw(reconstruction: Reconstruction, renderer: Renderer, samples: int, seed: int, photo: int = 0) -> np.ndarray:
+def draw(
+    reconstruction: Reconstruction, renderer: Renderer, samples: int, seed: int, photo: int = 0
+) -> np.ndarray:
     """The fitted render of one photo: 8-bit sRGB RGBA with straight alpha."""
     with torch.no_grad():
         return encode(renderer.render(reconstruction.scene()[photo], samples, seed)[0])
@@ -60,7 +62,10 @@ def map_material(reconstruction: Reconstruction, resolution: int) -> Material | 
         return material if material.is_mapped else None
     mesh = reconstruction.scene().mesh
     return Material(
-        *(bake_vertices(values[:1], mesh, resolution) for values in (material.diffuse, material.specular, material.roughness))
+        *(
+            bake_vertices(values[:1], mesh, resolution)
+            for values in (material.diffuse, material.specular, material.roughness)
+        )
     )
 
 
@@ -120,7 +125,10 @@ def scene_description(reconstruction: Reconstruction, photo: int, files: dict[st
         "rotation": parameters.rotation[photo].tolist(),
         "translation": parameters.translation[photo].tolist(),
         "photoToImage": frame.photo_to_image.tolist(),
-        "sh": {"bands": reconstruction.bands, "coefficients": reconstruction.light_coefficients()[photo].tolist()},
+        "sh": {
+            "bands": reconstruction.bands,
+            "coefficients": reconstruction.light_coefficients()[photo].tolist(),
+        },
         "model": {
             "name": reconstruction.model.name,
             "identity": parameters.identity[person].tolist(),
@@ -133,6 +141,8 @@ def scene_description(reconstruction: Reconstruction, photo: int, files: dict[st
 
 def _neutral(reconstruction: Reconstruction, photo: int) -> Mesh:
     parameters, model = reconstruction.parameters, reconstruction.model
-    neutral = reconstruction.with_parameters(replace(parameters, expression=torch.zeros_like(parameters.expression)))
+    neutral = reconstruction.with_parameters(
+        replace(parameters, expression=torch.zeros_like(parameters.expression))
+    )
     vertices = neutral.vertices()[photo : photo + 1]
     return Mesh.from_vertices(vertices, model.triangles, model.uvs, model.uv_triangles)

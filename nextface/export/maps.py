@@ -12,7 +12,9 @@ from nextface.reflectance import SPECULAR_RANGE
 from nextface.scene import Material
 
 
-def write_maps(material: Material, folder: Path, index: int = 0, confidence: Tensor | None = None) -> dict[str, str]:
+def write_maps(
+    material: Material, folder: Path, index: int = 0, confidence: Tensor | None = None
+) -> dict[str, str]:
     """Write the maps of one person, and what they rest on.
 
     diffuseMap is sRGB-encoded (8 bits); specularMap holds F0 / 0.08 and roughnessMap roughness, both linear

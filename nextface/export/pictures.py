@@ -12,8 +12,6 @@ from nextface.raster import interpolate, rasterize_scene
 from nextface.reflectance import SPECULAR_RANGE
 from nextface.scene import Material, Scene
 
-
-
 CLAY = 0.4  # albedo of the illumination panel: about that of skin, so that its exposure is the photo's
 
 
@@ -67,7 +65,9 @@ def reflectance_images(scene: Scene) -> dict[str, np.ndarray]:
     return images
 
 
-def panels(photo: np.ndarray, encoded: np.ndarray, light: np.ndarray, reflectance: dict[str, np.ndarray]) -> np.ndarray:
+def panels(
+    photo: np.ndarray, encoded: np.ndarray, light: np.ndarray, reflectance: dict[str, np.ndarray]
+) -> np.ndarray:
     """Seven panels in a row: input, overlay, reconstruction, illumination, diffuse, specular, roughness.
 
     Parameters

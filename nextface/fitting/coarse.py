@@ -37,16 +37,22 @@ class LandmarkSurface:
     expression: Tensor  # [L, 3, E] mm a unit
 
     @classmethod
-    def around(cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor) -> LandmarkSurface:
+    def around(
+        cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor
+    ) -> LandmarkSurface:
         """Linearise a model at identity [identity_size] and expression [E], exactly if it is linear."""
         step = 0.1
         shapes = identity.shape[0]
         changes = torch.eye(shapes + expression.shape[0], device=identity.device) * step
         changes = torch.cat([torch.zeros_like(changes[:1]), changes])
-        points = landmark_points(model.vertices(identity + changes[:, :shapes], expression + changes[:, shapes:]), model, embedding)
+        points = landmark_points(
+            model.vertices(identity + changes[:, :shapes], expression + changes[:, shapes:]), model, embedding
+        )
         slopes = ((points[1:] - points[0]) / step).permute(1, 2, 0).double()
         basis_identity, basis_expression = slopes[..., :shapes], slopes[..., shapes:]
-        origin = points[0].double() - basis_identity @ identity.double() - basis_expression @ expression.double()
+        origin = (
+            points[0].double() - basis_identity @ identity.double() - basis_expression @ expression.double()
+        )
         return cls(origin, basis_identity, basis_expression)
 
     def points(self, identity: Tensor, expression: Tensor) -> Tensor:
@@ -69,7 +75,8 @@ def landmark_weights(reconstruction: Reconstruction, embedding: LandmarkEmbeddin
     scene = reconstruction.scene()
     normals = scene.camera.rotate(scene.mesh.normals)[:, reconstruction.model.triangles[embedding.triangles, 0]]
     rays = torch.nn.functional.normalize(
-        scene.camera.transform(scene.mesh.vertices)[:, reconstruction.model.triangles[embedding.triangles, 0]], dim=-1
+        scene.camera.transform(scene.mesh.vertices)[:, reconstruction.model.triangles[embedding.triangles, 0]],
+        dim=-1,
     )
     facing = (-(normals * rays).sum(-1)).clamp(0, 1)
     return embedding.weights.to(facing) * torch.where(embedding.contour, facing, torch.ones_like(facing))
@@ -78,7 +85,11 @@ def landmark_weights(reconstruction: Reconstruction, embedding: LandmarkEmbeddin
 def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Rotation [3] and translation [3] (mm) of model points [L, 3] seen at pixels [L, 2] (SQPnP)."""
     found, rotation, translation = cv2.solvePnP(
-        points.double().numpy(), observed.double().numpy(), intrinsics.double().numpy(), None, flags=cv2.SOLVEPNP_SQPNP
+        points.double().numpy(),
+        observed.double().numpy(),
+        intrinsics.double().numpy(),
+        None,
+        flags=cv2.SOLVEPNP_SQPNP,
     )
     if not found or translation[2] <= 0:
         rotation, translation = np.array([np.pi, 0.0, 0.0]), np.array([0.0, 0.0, 600.0])
@@ -116,14 +127,20 @@ def fit_landmarks(
     depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
     pose[3:6] = pose[3:6] * depth / pose[5]
     shapes = identity.shape[0]
-    prior = torch.tensor([observation.blendshapes.get(name, 0.0) * 0.5 for name in model.expression_names]).double()
+    prior = torch.tensor(
+        [observation.blendshapes.get(name, 0.0) * 0.5 for name in model.expression_names]
+    ).double()
     spread = BLENDSHAPE_SPREAD if (low, high) == (0.0, 1.0) else 1.0
     focal_spread = observation.focal_spread if optimize_focal else 1e-4
     current = reconstruction
     for _ in range(LINEARISATIONS):
         current = _with_solution(current, pose, identity, expression, observation.focal)
         weights = landmark_weights(current, embedding)[0].double()
-        error = LANDMARK_ERROR * observation.face_size * max(float(weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
+        error = (
+            LANDMARK_ERROR
+            * observation.face_size
+            * max(float(weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
+        )
         surface = LandmarkSurface.around(model, embedding, identity.float(), expression.float())
 
         def residuals(

@@ -71,7 +71,7 @@ class TexelDomain:
     def correction(self, parameters: Sequence[Tensor]) -> Tensor:
         total = parameters[0]
         for level in parameters[1:]:
-            # Bilinear interpolation of coarse levels would leave their grid visible; fine levels do not show it.
+            # Bilinear interpolation of coarse levels would leave their grid visible.
             smooth = "bicubic" if level.shape[-1] <= SMOOTH_UP_TO else "bilinear"
             total = interpolate(total, size=level.shape[-1], mode=smooth, align_corners=False) + level
         return total.permute(0, 2, 3, 1)

@@ -51,4 +51,6 @@ def guess_light(reconstruction: Reconstruction, observation: Observation) -> Rec
     power, _ = nnls(system, np.concatenate([target, np.full(LIGHT_LOBES, pull * level)]))
     light = torch.from_numpy(np.log(np.maximum(power, SMALLEST_LOBE * level)))
     old = reconstruction.parameters
-    return reconstruction.with_parameters(replace(old, light=light[None, :, None].expand(1, -1, 3).to(old.light).clone()))
+    return reconstruction.with_parameters(
+        replace(old, light=light[None, :, None].expand(1, -1, 3).to(old.light).clone())
+    )

@@ -60,7 +60,8 @@ def refine(
 
     Parameters
     ----------
-    base: [1, ...] the statistical material in the domain's layout, from which corrections start.
+    reconstruction: where to start; a material of the domain's layout, from an interrupted run, is continued.
+    base: [1, ...] the statistical material in the domain's layout, which corrections are measured from.
     weights: regularisers of "diffuse", "specular" and "roughness".
     samples: light paths a pixel and iteration.
     on_iteration: called after each step with its number and the current state.
@@ -70,7 +71,14 @@ def refine(
     DivergedError: if the loss becomes NaN or infinite.
     """
     latents = {name: to_latent(getattr(base, name).detach(), name) for name in RANGES}
-    levels = {name: [level.requires_grad_() for level in domain.zeros(latents[name].shape[-1])] for name in RANGES}
+    earlier = {name: 0.0 * latents[name] for name in RANGES}
+    if reconstruction.material is not None and reconstruction.material.diffuse.shape == base.diffuse.shape:
+        earlier = {
+            name: to_latent(getattr(reconstruction.material, name), name) - latents[name] for name in RANGES
+        }
+    levels = {
+        name: [level.requires_grad_() for level in domain.zeros(latents[name].shape[-1])] for name in RANGES
+    }
     light = reconstruction.parameters.light.detach().clone().requires_grad_()
     groups = [{"params": levels[name], "lr": LEARNING_RATES[name]} for name in RANGES]
     optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}])
@@ -79,7 +87,7 @@ def refine(
     frozen = reconstruction.scene()
     for iteration in range(iterations):
         optimizer.zero_grad()
-        corrections = {name: domain.correction(levels[name]) for name in RANGES}
+        corrections = {name: earlier[name] + domain.correction(levels[name]) for name in RANGES}
         material = _material(latents, corrections)
         current = replace(
             reconstruction, material=material, parameters=replace(reconstruction.parameters, light=light)
@@ -89,7 +97,9 @@ def refine(
             loss = loss + regulariser(corrections[name], domain, weights[name])
         scene = replace(frozen, material=_expanded(material, len(frozen)), environment=current.environment())
         for photo, term in enumerate(photo_terms):
-            image = renderer.render(scene[photo], samples, render_seed(seed, FIRST_ITERATION + iteration, photo))[0]
+            image = renderer.render(
+                scene[photo], samples, render_seed(seed, FIRST_ITERATION + iteration, photo)
+            )[0]
             loss = loss + PHOTO_SCALE * term(image) / len(photo_terms)
         if not torch.isfinite(loss):
             raise DivergedError(f"The loss became {float(loss)} in iteration {iteration} of stage 3.")
@@ -99,7 +109,9 @@ def refine(
         progress(loss.item())
         on_iteration(iteration, _detached(current))
     with torch.no_grad():
-        material = _material(latents, {name: domain.correction(levels[name]) for name in RANGES})
+        material = _material(
+            latents, {name: earlier[name] + domain.correction(levels[name]) for name in RANGES}
+        )
     parameters = replace(reconstruction.parameters, light=light.detach())
     return replace(reconstruction, material=material, parameters=parameters)
 
@@ -112,7 +124,9 @@ def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tens
     mirrored = domain.mirrored(correction)
     if mirrored is not None:
         difference = correction - mirrored
-        cost = cost + weights.symmetry * (domain.energy(difference) + BROAD_FACTOR * domain.energy(domain.broad(difference)))
+        cost = cost + weights.symmetry * (
+            domain.energy(difference) + BROAD_FACTOR * domain.energy(domain.broad(difference))
+        )
     return cost
 
 
@@ -121,7 +135,9 @@ def _material(latents: dict[str, Tensor], corrections: dict[str, Tensor]) -> Mat
 
 
 def _expanded(material: Material, count: int) -> Material:
-    return Material(**{name: getattr(material, name).expand(count, *[-1] * (material.diffuse.dim() - 1)) for name in RANGES})
+    return Material(
+        **{name: getattr(material, name).expand(count, *[-1] * (material.diffuse.dim() - 1)) for name in RANGES}
+    )
 
 
 def _detached(reconstruction: Reconstruction) -> Reconstruction:

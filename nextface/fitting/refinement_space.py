@@ -18,15 +18,16 @@ from nextface.scene import Material
 UNFILLED_REGIONS = ("eyes", "mouth")  # never taken from skin around them
 
 
-def refinement_space(reconstruction: Reconstruction, resolution: int, on_vertices: bool) -> tuple[Material, Domain]:
+def refinement_space(
+    reconstruction: Reconstruction, resolution: int, on_vertices: bool
+) -> tuple[Material, Domain]:
     """The material [1, ...] to start from and the domain to refine it in.
 
-    Texels where the model has UVs and the renderer resolves maps, else vertices. A reconstruction that
-    already has maps, from a checkpoint, starts from them.
+    Texels where the model has UVs and the renderer resolves maps, else vertices.
     """
     model = reconstruction.model
     if on_vertices or model.uvs is None:
-        base = replace(reconstruction, material=None).model_material()
+        base = reconstruction.model_material()
         domain = VertexDomain(reconstruction.vertices()[0], model.triangles, model.mirror)
         return Material(base.diffuse[:1], base.specular[:1], base.roughness[:1]), domain
     mesh = reconstruction.scene().mesh
@@ -58,7 +59,8 @@ def complete(
         return reconstruction
     if not refined.is_mapped:
         refined, base = (
-            Material(**{kind: bake_vertices(getattr(m, kind), scene.mesh, resolution) for kind in RANGES}) for m in (refined, base)
+            Material(**{kind: bake_vertices(getattr(m, kind), scene.mesh, resolution) for kind in RANGES})
+            for m in (refined, base)
         )
     visible, fillable = (bake_vertices(values, scene.mesh, resolution) for values in (visible, fillable))
     confidence = shares(visible, visible.flip(2) if model.mirror is not None else None, fillable)
@@ -66,7 +68,11 @@ def complete(
     for kind in RANGES:
         start = to_latent(getattr(base, kind), kind)
         correction = to_latent(getattr(refined, kind), kind) - start
-        around = spread(correction, confidence.seen) * fillable
-        mixed = confidence.seen * correction + confidence.mirrored * correction.flip(2) + confidence.statistical * around
+        around = spread(correction, confidence.seen**4) * fillable  # the border of what is seen is seen worst
+        mixed = (
+            confidence.seen * correction
+            + confidence.mirrored * correction.flip(2)
+            + confidence.statistical * around
+        )
         filled[kind] = from_latent(start + mixed, kind)
     return replace(reconstruction, material=Material(**filled), confidence=confidence.stacked())

@@ -73,7 +73,11 @@ def fit_statistical(
     if not optimize_focal:
         leaves["focal"].requires_grad_(False)
     optimizer = torch.optim.Adam(
-        [{"params": [leaf], "name": name} for name, leaf in leaves.items() if leaf.requires_grad and leaf.numel()],
+        [
+            {"params": [leaf], "name": name}
+            for name, leaf in leaves.items()
+            if leaf.requires_grad and leaf.numel()
+        ],
         betas=(0.9, 0.99),
     )
     photo_terms = [PhotoTerm(observation, OUTLIER_RESIDUAL) for observation in observations]

@@ -19,7 +19,11 @@ class UniformAdam(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 0.01, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-12
+        self,
+        params: Iterable[Any],
+        lr: float = 0.01,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-12,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 

@@ -14,6 +14,7 @@ from nextface.scene import Scene
 
 GRAZING_COSINE = 0.05  # surfaces turned away further than this are not believed at all ...
 FRONTAL_COSINE = 0.3  # ... and those turned less than this are believed fully
+SPREAD_SIZE = 64  # cells a side, over which surroundings are averaged; a power of two
 DEPTH_TOLERANCE_MM = 3.0  # a point this far behind the nearest surface is hidden
 
 
@@ -35,7 +36,7 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     """How well one photo (N = 1) shows each vertex: [V, 1] in [0, 1].
 
     Zero behind other surfaces or turned away, rising to 1 towards frontal; 1 inside the mask [h, w], and
-    falling to 0 within a few pixels outside it, where a smooth correction still holds.
+    falling to 0 over four pixels across its border.
     """
     camera, mesh = scene.camera, scene.mesh
     points = camera.transform(mesh.vertices)[0]
@@ -54,7 +55,7 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     soft = avg_pool2d(mask.float()[None, None], 9, 1, 4, count_include_pad=False)
     grid = (pixels / size * 2 - 1)[None, None]
     in_mask = grid_sample(soft, grid, align_corners=False)[0, 0, 0]
-    return (angle * unhidden * inside * (2 * in_mask).clamp(0, 1))[:, None]
+    return (angle * unhidden * inside * (2 * in_mask - 0.5).clamp(0, 1))[:, None]
 
 
 def shares(seen: Tensor, mirrored: Tensor | None, fillable: Tensor) -> Confidence:
@@ -67,17 +68,18 @@ def shares(seen: Tensor, mirrored: Tensor | None, fillable: Tensor) -> Confidenc
 
 
 def spread(values: Tensor, weight: Tensor) -> Tensor:
-    """Values [1, H, W, C] where they have weight [1, H, W, 1], and smoothly extended where they have none.
+    """What values [1, H, W, C] with weights [1, H, W, 1] are like around every texel: smooth, without gaps.
 
-    Pull-push: weighted means at ever coarser sizes fill what the finer ones leave open (Gortler et al., "The
-    Lumigraph", SIGGRAPH 1996).
+    Weighted means over cells of 1 / SPREAD_SIZE of the map, extended by pull-push: ever coarser means fill
+    what the finer ones leave open (Gortler et al., "The Lumigraph", SIGGRAPH 1996).
     """
-    weighted, total = (values * weight).permute(0, 3, 1, 2), weight.permute(0, 3, 1, 2)
-    pyramid = [(weighted, total)]
-    while pyramid[-1][0].shape[-1] > 1 and pyramid[-1][0].shape[-1] % 2 == 0:
-        pyramid.append((avg_pool2d(pyramid[-1][0], 2), avg_pool2d(pyramid[-1][1], 2)))
-    filled = pyramid[-1][0] / pyramid[-1][1].clamp(min=1e-8)
-    for level, amount in reversed(pyramid[:-1]):
+    size = values.shape[1]
+    parts = torch.cat([values * weight, weight], -1).permute(0, 3, 1, 2)
+    pyramid = [interpolate(parts, size=SPREAD_SIZE, mode="bilinear", antialias=True, align_corners=False)]
+    while pyramid[-1].shape[-1] > 1:
+        pyramid.append(avg_pool2d(pyramid[-1], 2))
+    filled = pyramid[-1][:, :-1] / pyramid[-1][:, -1:].clamp(min=1e-8)
+    for level in reversed(pyramid[:-1]):
         coarse = interpolate(filled, size=level.shape[-1], mode="bilinear", align_corners=False)
-        filled = level + (1 - amount) * coarse
-    return filled.permute(0, 2, 3, 1)
+        filled = level[:, :-1] + (1 - level[:, -1:]) * coarse
+    return interpolate(filled, size=size, mode="bicubic", align_corners=False).permute(0, 2, 3, 1)

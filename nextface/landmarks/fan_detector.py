@@ -28,7 +28,8 @@ class FanDetector:
         except ImportError as error:
             raise MissingPartError(
                 f"landmarksDetectorType = fan needs the package face-alignment ({error}). "
-                "Run `pip install --no-deps face-alignment && pip install scikit-image numba tqdm`, or use landmarksDetectorType = mediapipe."
+                "Run `pip install --no-deps face-alignment && pip install scikit-image numba tqdm`, "
+                "or use landmarksDetectorType = mediapipe."
             ) from None
         try:
             self._network = FaceAlignment(LandmarksType.TWO_D, device="cpu", flip_input=False)

@@ -46,8 +46,8 @@ class MediaPipeDetector:
         except Exception as error:  # a missing libEGL or libGLESv2 shows only now, as one of several types
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise MissingPartError(
-                f"MediaPipe cannot start ({reason}). Run `pip install --no-deps mediapipe certifi`; on Debian and Ubuntu it also "
-                "needs `apt-get install libegl1 libgles2`."
+                f"MediaPipe cannot start ({reason}). Run `pip install --no-deps mediapipe certifi`; "
+                "on Debian and Ubuntu it also needs `apt-get install libegl1 libgles2`."
             ) from error
         self._image = mediapipe.Image
         self._format = mediapipe.ImageFormat.SRGB

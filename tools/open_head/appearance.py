@@ -179,8 +179,8 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     hair_colour[index["hair_lightness"]] = [0.55, 0.50, 0.42]
     hair_colour[index["hair_redness"]] = [0.12, -0.05, -0.15]
     hair_colour[index["melanin"]] = [-0.25, -0.22, -0.18]
-    # The two chromophores alone are yellower than the mean of measured skin (Cooksey et al., "Reference data set
-    # of human skin reflectance", 2014: about 1 : 0.6 : 0.45), because light that reaches the subcutis is missing.
+    # The two chromophores alone are yellower than the mean of measured skin (Cooksey et al., "Reference data
+    # set of human skin reflectance", 2014: about 1 : 0.6 : 0.45).
     undertone[0] = [0.03, 0.04, 0.14]
     undertone[index["undertone"]] = [0.03, 0.0, -0.10]
 

@@ -31,7 +31,7 @@ UNKNOWN = 0.1  # how likely a colour that neither model knows is skin, against s
 SMOOTHEST_SKIN = 0.015  # in log2 of lightness: skin in retouched photos can be smoother than its rims
 TEXTURE_WEIGHT = 4.0  # log odds against skin per doubling of roughness, beyond twice that of the cheeks
 STRAND = 0.03  # half width, over the face's size, of forehead that may show between strands of hair
-TRIMMED = 0.012  # of the face's size: how much of the rim goes, where skin mixes with hair, lids and background
+TRIMMED = 0.016  # of the face's size: how much of the rim goes, where skin mixes with hair, lids and background
 SMALL_HOLE, BROW_HOLE, ISLAND = 0.006, 0.02, 0.01  # areas over that of the face
 
 

@@ -11,9 +11,8 @@ import torch
 from nextface.atomic import replacing
 from nextface.colour import srgb_to_linear
 from nextface.config import Config
-from nextface.export.folder import Target
 from nextface.face_region import face_region, read_mask
-from nextface.fitting.observation import Observation
+from nextface.fitting.observation import Observation, Target
 from nextface.geometry import focal_pixels
 from nextface.landmarks import Landmarks, detect, face_box, read_landmarks
 from nextface.photo import CroppedPhoto, Photo, crop_to_box, load_photo

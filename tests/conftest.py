@@ -89,9 +89,8 @@ def portrait_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     """The bundled portrait, small, through the command line: once with every backend."""
     output = tmp_path_factory.mktemp(f"portrait-{request.param}")
     arguments = ["reconstruct", "--input", PORTRAIT, "--output", output, "--renderer", request.param]
-    run = nextface(
-        *arguments, *settings(SMALL), "--set", "saveIntermediateStage=True", "--set", "debugFrequency=5"
-    )
+    extras = {"saveIntermediateStage": 1, "debugFrequency": 5, "threads": 1}
+    run = nextface(*arguments, *settings(SMALL | extras))
     return PortraitRun(request.param, run, output / PORTRAIT.stem)
 
 

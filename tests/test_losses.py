@@ -3,7 +3,7 @@
 import torch
 
 from nextface.fitting.domains import TexelDomain, VertexDomain
-from nextface.fitting.losses import PhotoTerm, landmark_term, light_term
+from nextface.fitting.losses import PhotoTerm, coverage_term, landmark_term, light_term
 from nextface.fitting.observation import Observation
 from nextface.fitting.refine import MapWeights, regulariser
 from nextface.fitting.sampling import render_seed
@@ -87,6 +87,21 @@ def test_landmark_term_ignores_the_size_of_the_photo():
     second = landmark_term(large.landmarks + 4 * offset, large, indices, weights)
     torch.testing.assert_close(first, second)
     assert float(landmark_term(small.landmarks, small, indices, weights)) == 0
+
+
+def test_a_face_that_falls_short_of_the_mask_is_pulled_over_it():
+    seen = observation()
+    alpha = torch.ones(32, 32)
+    alpha[:, 20:] = 0
+    outline = torch.stack([torch.full((32,), 20.0), torch.arange(32) + 0.5], 1).requires_grad_()
+    loss = coverage_term(outline, alpha, seen)
+    loss.backward()
+    assert float(loss) > 0 and float(outline.grad[:, 0].max()) < 0  # type: ignore[index]  # descent moves right
+    wider = outline.detach() + torch.tensor([4.0, 0.0])
+    less = alpha.clone()
+    less[:, 20:24] = 1
+    assert float(coverage_term(wider, less, seen)) < float(loss)
+    assert float(coverage_term(outline, torch.ones(32, 32), seen)) == 0
 
 
 def test_even_grey_light_is_free_and_colour_costs_most():

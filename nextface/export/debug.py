@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from nextface.export.files import write_png
-from nextface.export.folder import Target
 from nextface.export.mesh import write_obj
 from nextface.export.pictures import over_black
+from nextface.fitting.observation import Target
 from nextface.reconstruction import Reconstruction
 
 

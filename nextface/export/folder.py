@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,12 @@ from nextface.export.light import write_environment
 from nextface.export.maps import write_maps
 from nextface.export.mesh import write_obj
 from nextface.export.pictures import clay_material, encode, over_black, panels, psnr, reflectance_images
-from nextface.fitting.observation import Observation
+from nextface.fitting.observation import Target
 from nextface.reconstruction import Reconstruction
 from nextface.scene import Material, Mesh
 from renderers.renderer import Renderer
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Target:
-    """The photo that a reconstruction is compared with."""
-
-    observation: Observation
-    oval: np.ndarray  # [h, w] bool, the landmark oval without eyes and mouth
-
-    @property
-    def srgb8(self) -> np.ndarray:
-        """[h, w, 3] 8-bit sRGB."""
-        return np.round(self.observation.srgb.cpu().numpy() * 255).astype(np.uint8)
-
-    @property
-    def mask(self) -> np.ndarray:
-        """[h, w] bool, pixels in the loss."""
-        return self.observation.mask.cpu().numpy()
 
 
 def draw(

@@ -11,11 +11,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 COARSEST_LEVEL = 8  # texels: the coarsest level of a map's correction
 BROAD_LEVEL = 32  # texels: what is visible at this size is broad, as shading is; moles and pores are not
-SMOOTH_UP_TO = 128  # texels: levels up to this size are interpolated with cubic weights
+SMOOTHED_UP_TO = 256  # texels: up to this size levels are smoothed beyond bilinear weights, whose grid shows
 REFERENCE_SIZE = 256  # texels: smoothness is measured in differences over 1/256 of the map
 
 
@@ -71,9 +71,10 @@ class TexelDomain:
     def correction(self, parameters: Sequence[Tensor]) -> Tensor:
         total = parameters[0]
         for level in parameters[1:]:
-            # Bilinear interpolation of coarse levels would leave their grid visible.
-            smooth = "bicubic" if level.shape[-1] <= SMOOTH_UP_TO else "bilinear"
-            total = interpolate(total, size=level.shape[-1], mode=smooth, align_corners=False) + level
+            total = interpolate(total, size=level.shape[-1], mode="bilinear", align_corners=False)
+            if level.shape[-1] <= SMOOTHED_UP_TO:
+                total = avg_pool2d(pad(total, (1, 1, 1, 1), mode="replicate"), 3, 1)
+            total = total + level
         return total.permute(0, 2, 3, 1)
 
     def mirrored(self, values: Tensor) -> Tensor | None:

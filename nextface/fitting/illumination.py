@@ -29,7 +29,8 @@ def guess_light(reconstruction: Reconstruction, observation: Observation) -> Rec
     facing = -(normals * torch.nn.functional.normalize(points, dim=-1)).sum(-1)
     height, width = observation.mask.shape
     inside = (pixels >= 0).all(-1) & (pixels[:, 0] < width) & (pixels[:, 1] < height) & (facing > 0.2)
-    inside &= reconstruction.model.regions["skin"].to(inside.device)
+    if "skin" in reconstruction.model.regions:
+        inside &= reconstruction.model.regions["skin"].to(inside.device)
     chosen = inside.nonzero()[:, 0]
     column, row = pixels[chosen].unbind(-1)
     chosen, column, row = (values[observation.mask[row, column]] for values in (chosen, column, row))

@@ -11,6 +11,7 @@ from nextface.fitting.observation import Observation
 from nextface.reconstruction import LIGHT_LOBES
 
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
+MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 
 
@@ -58,6 +59,25 @@ def landmark_term(projected: Tensor, observation: Observation, indices: Tensor, 
     return (robust * weights).sum() / weights.sum().clamp(min=1e-9)
 
 
+def coverage_term(projected: Tensor, alpha: Tensor, observation: Observation) -> Tensor:
+    """How far the face falls short of the mask: 0 where it covers every pixel of it.
+
+    A ray tracer's gradient does not see silhouettes move. So each pixel of the mask that the face leaves empty
+    pulls the vertex [V, 2] whose projection is nearest, as in an iterative closest point step.
+
+    Returns
+    -------
+    Squared distances in hundredths of the face's size, summed, over a hundredth of the mask's pixels.
+    """
+    empty = (observation.mask & (alpha.detach() < 0.5)).nonzero().flip(1) + 0.5
+    if not len(empty):
+        return projected.new_zeros(())
+    pulled = empty[:: -(-len(empty) // MOST_PULLS)].to(projected)
+    nearest = torch.cdist(pulled, projected.detach()).argmin(1)
+    offsets = (projected[nearest] - pulled) * (100 / observation.face_size)
+    return offsets.square().sum(-1).mean() * len(empty) / (0.01 * observation.mask.sum())
+
+
 def light_term(light: Tensor) -> Tensor:
     """How far a light [N, LIGHT_LOBES, 3] of log powers is from grey and from even.
 
@@ -69,4 +89,4 @@ def light_term(light: Tensor) -> Tensor:
     contrast = (grey - level).square().mean()
     power = light.exp().sum(1)
     tint = (power / power.mean(-1, keepdim=True) - 1).square().mean()
-    return (light - grey).square().mean() + 0.02 * contrast + 10 * tint
+    return 50 * (light - grey).square().mean() + 0.02 * contrast + 10 * tint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,3 +47,21 @@ class Observation:
         """Geometric mean of the width and height of the landmarks' bounding box, pixels."""
         extent = self.landmarks.amax(0) - self.landmarks.amin(0)
         return float(torch.sqrt(extent.prod()))
+
+
+@dataclass(frozen=True)
+class Target:
+    """The photo that a reconstruction is compared with."""
+
+    observation: Observation
+    oval: np.ndarray  # [h, w] bool, the landmark oval without eyes and mouth
+
+    @property
+    def srgb8(self) -> np.ndarray:
+        """[h, w, 3] 8-bit sRGB."""
+        return np.round(self.observation.srgb.cpu().numpy() * 255).astype(np.uint8)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """[h, w] bool, pixels in the loss."""
+        return self.observation.mask.cpu().numpy()

@@ -7,6 +7,7 @@ and a broad left-right difference most of all. The light goes on moving, to take
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,9 +28,10 @@ from renderers.renderer import Renderer
 
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
-LEARNING_RATES = {"diffuse": 0.1, "specular": 0.03, "roughness": 0.03}
+LEARNING_RATES = {"diffuse": 0.15, "specular": 0.03, "roughness": 0.03}
 LIGHT_RATE = 0.03
-LAST_RATE = 0.1  # learning rates fall linearly to this fraction
+LAST_RATE = 0.2  # learning rates fall linearly to this fraction
+TAIL = 0.3  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
 BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
 
 
@@ -83,6 +85,7 @@ def refine(
     groups = [{"params": levels[name], "lr": LEARNING_RATES[name]} for name in RANGES]
     optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}])
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_RATE, max(iterations, 1))
+    averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
     photo_terms = [PhotoTerm(observation, OUTLIER_RESIDUAL) for observation in observations]
     frozen = reconstruction.scene()
     for iteration in range(iterations):
@@ -106,14 +109,37 @@ def refine(
         loss.backward()
         optimizer.step()
         schedule.step()
+        averages.add(iteration)
         progress(loss.item())
         on_iteration(iteration, _detached(current))
+    averages.assign()
     with torch.no_grad():
         material = _material(
             latents, {name: earlier[name] + domain.correction(levels[name]) for name in RANGES}
         )
     parameters = replace(reconstruction.parameters, light=light.detach())
     return replace(reconstruction, material=material, parameters=parameters)
+
+
+class _TailAverage:
+    """The mean of parameters over the last iterations (Polyak and Juditsky, 1992)."""
+
+    def __init__(self, parameters: list[Tensor], iterations: int) -> None:
+        self._parameters = parameters
+        self._means = [parameter.detach().clone() for parameter in parameters]
+        self._first = iterations - max(round(TAIL * iterations), 1)
+
+    def add(self, iteration: int) -> None:
+        """Count in the parameters after an iteration."""
+        share = 1 / max(iteration - self._first + 1, 1)
+        for mean, parameter in zip(self._means, self._parameters, strict=True):
+            mean.lerp_(parameter.detach(), share)
+
+    @torch.no_grad()
+    def assign(self) -> None:
+        """Give the parameters their means."""
+        for mean, parameter in zip(self._means, self._parameters, strict=True):
+            parameter.copy_(mean)
 
 
 def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tensor:

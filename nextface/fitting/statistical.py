@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nextface.errors import DivergedError
 from nextface.fitting.coarse import DISTANCE_RANGE, landmark_points, landmark_weights
-from nextface.fitting.losses import PhotoTerm, landmark_term, light_term
+from nextface.fitting.losses import PhotoTerm, coverage_term, landmark_term, light_term
 from nextface.fitting.observation import Observation
 from nextface.fitting.sampling import render_seed
 from nextface.models.face_model import LandmarkEmbedding
@@ -19,7 +19,7 @@ from renderers.renderer import Renderer
 
 PHOTO_SCALE = 1000.0  # photo-consistency is a mean of squares near 0.001; it leads the sum of terms
 OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
-LIGHT_FIRST = 0.15  # fraction of the iterations in which only light and albedo move
+LIGHT_FIRST = 0.25  # fraction of the iterations in which only light and albedo move
 LEARNING_RATES = {  # a step, in each parameter's unit
     "identity": 0.04,
     "expression": 0.02,
@@ -93,10 +93,16 @@ def fit_statistical(
         scene = current.scene()
         for photo, term in enumerate(photo_terms):
             image = renderer.render(scene[photo], samples, render_seed(seed, iteration, photo))[0]
-            loss = loss + PHOTO_SCALE * term(image) / len(photo_terms)
+            outline = current.camera().project(scene.mesh.vertices)[photo]
+            short = coverage_term(outline, image[..., 3], term.observation)
+            loss = loss + (PHOTO_SCALE * term(image) + weights.landmarks * short) / len(photo_terms)
         if not torch.isfinite(loss):
             raise DivergedError(f"The loss became {float(loss)} in iteration {iteration} of stage 2.")
         loss.backward()
+        if (
+            iteration < appearance_only
+        ):  # the light starts grey and stays so: colour is the skin's, if it can be
+            leaves["light"].grad.copy_(leaves["light"].grad.mean(-1, keepdim=True).expand_as(leaves["light"]))
         optimizer.step()
         _confine(leaves, current)
         state = current.with_parameters(Parameters(**leaves).detached())

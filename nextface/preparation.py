@@ -11,10 +11,12 @@ import torch
 from nextface.atomic import replacing
 from nextface.colour import srgb_to_linear
 from nextface.config import Config
+from nextface.errors import FaceNotFoundError
 from nextface.face_region import face_region, read_mask
 from nextface.fitting.observation import Observation, Target
 from nextface.geometry import focal_pixels
-from nextface.landmarks import Landmarks, detect, face_box, read_landmarks
+from nextface.landmarks import Landmarks, detect, face_box, face_width, read_landmarks
+from nextface.landmarks.faces import SMALLEST_FACE
 from nextface.photo import CroppedPhoto, Photo, crop_to_box, load_photo
 from nextface.reconstruction import Frame
 
@@ -57,6 +59,11 @@ def prepare(
         found, notes = detection.landmarks, detection.notes
     else:
         found = read_landmarks(landmarks)
+        if face_width(found) < SMALLEST_FACE:
+            raise FaceNotFoundError(
+                f"The face in {landmarks} is {face_width(found):.0f} pixels wide; "
+                f"at least {SMALLEST_FACE} are needed."
+            )
     crop = crop_to_box(photo, face_box(found), config.maxResolution)
     points = found.transformed(crop.photo_to_image)
     region = face_region(crop.srgb, points, crop.clipped)
@@ -68,6 +75,12 @@ def prepare(
             "is filled in from the statistical model. A mask with the skin painted white helps: --mask."
         )
     draw_landmarks(folder / "landmarks_0.png", crop, points)
+    if not chosen.any():
+        what = f"The mask {mask} has no white pixel on the face" if mask else f"No skin is recognised in {path}"
+        raise FaceNotFoundError(
+            f"{what}; {folder / 'landmarks_0.png'} shows where it was looked for. "
+            "Paint the skin of the face white in a mask and pass it with --mask, or check the landmarks."
+        )
     height, width = crop.srgb.shape[:2]
     scale = float(np.linalg.norm(crop.photo_to_image[0, :2]))
     full = (photo.srgb.shape[1], photo.srgb.shape[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ class Parameters:
     light: Tensor  # [N, LIGHT_LOBES, 3] log of each lobe's power
 
     def detached(self) -> Parameters:
-        """The same values outside any autograd graph."""
-        return Parameters(**{item.name: getattr(self, item.name).detach() for item in fields(self)})
+        """Copies outside any autograd graph, which no optimiser changes in place."""
+        return Parameters(**{item.name: getattr(self, item.name).detach().clone() for item in fields(self)})
 
     def to(self, device: str) -> Parameters:
         """The same values on another device."""
@@ -192,16 +193,27 @@ class Checkpoint:
                 (int(arrays["width"]), int(arrays["height"])),
                 arrays["photoToImage"],
             )
-        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+        except (ValueError, TypeError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
             raise CheckpointError(
                 f"{path} is not a checkpoint of this program, or is damaged: {error}"
             ) from error
-        sizes = (checkpoint.parameters.identity.shape[-1], checkpoint.parameters.albedo.shape[-1])
-        if sizes != (model.identity_size, model.albedo_size):
-            raise CheckpointError(
-                f"{path} holds {sizes} identity and albedo coefficients, "
-                f"the model has {(model.identity_size, model.albedo_size)}."
-            )
+        sizes = {
+            "identity": (model.identity_size,),
+            "expression": (len(model.expression_names),),
+            "albedo": (model.albedo_size,),
+            "rotation": (3,),
+            "translation": (3,),
+            "focal": (),
+            "light": (LIGHT_LOBES, 3),
+        }
+        for name, size in sizes.items():
+            found = tuple(getattr(parameters, name).shape[1:])
+            if found != size:
+                raise CheckpointError(
+                    f"{path} does not fit this program's face model: {name} is {found}, not {size}."
+                )
+        if not parameters.is_finite():
+            raise CheckpointError(f"{path} holds values that are not finite; start from an earlier checkpoint.")
         return checkpoint
 
     def resumed(self, reconstruction: Reconstruction, resolution: int) -> tuple[Reconstruction, list[str]]:

@@ -542,7 +542,7 @@ def write_detected_landmarks(path: Path) -> None:
 
 def test_ctrl_c_before_the_first_stage_exits_130(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command("reconstruct", "--input", PORTRAIT, "--output", tmp_path, "--renderer", "vertex"),
+        command("reconstruct", "--input", PORTRAIT, "--output", tmp_path, *settings({**TINY, "threads": 1})),
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=tmp_path,
     )  # fmt: skip
     try:

@@ -295,10 +295,12 @@ class _Run:
         peak = sum(
             resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         )
+        target = self.prepared.target
         return {
             "psnr": figures.get("psnr"),
             "psnrOval": figures.get("psnrOval"),
             "psnrStage2": figures.get("psnrStage2"),
+            "maskShareOfOval": float((target.mask & target.oval).sum() / max(target.oval.sum(), 1)),
             "seconds": time.monotonic() - self.started,
             "peakMemoryMB": peak / (1024 if sys.platform != "darwin" else 1024**2),
             "secondsByPart": self.seconds,
@@ -308,7 +310,7 @@ class _Run:
             },
             "backend": self.renderer.name,
             "castsShadows": self.renderer.casts_shadows,
-            "device": str(self.prepared.target.observation.srgb.device),
+            "device": str(target.observation.srgb.device),
             "seed": self.config.seed,
             "versions": versions(),
         }

@@ -31,7 +31,10 @@ def renderer_threads(config: Config) -> int:
 
 
 def limit_threads(config: Config) -> None:
-    """Give torch one thread beside a ray tracer on the CPU, and the renderer's share where it draws itself."""
+    """Give torch and BLAS one thread beside a ray tracer, and the renderer's share where torch draws."""
     import torch
+    from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(renderer_threads(config) if config.renderer == "vertex" else 1)
+    threads = renderer_threads(config) if config.renderer == "vertex" else 1
+    threadpool_limits(threads)
+    torch.set_num_threads(threads)

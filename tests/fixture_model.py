@@ -1,8 +1,9 @@
 """A face model that shares nothing with the shipped one but the protocol.
 
-It is a sheet: the outermost surface of the open head on a grid of angles around the vertical axis and heights, as a
-laser scanner would see it. So it has another topology, eyes and lips grown into the skin, an open back, a few
-principal components in place of blendshapes, and no UVs, symmetry, regions, albedo statistics or shipped landmarks.
+It is a sheet: the outermost surface of the open head on a grid of angles around the vertical axis and heights,
+as a laser scanner would see it. So it has another topology, eyes and lips grown into the skin, an open back, a
+few principal components in place of blendshapes, and no UVs, symmetry, regions, albedo statistics or shipped
+landmarks.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def make_sheet() -> Sheet:
 
 
 def _scan(head: OpenHead) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Which triangle, and where in it, each of the sheet's vertices shows; and which grid points [R, C] hit any."""
+    """Which triangle, and where in it, each of the sheet's vertices shows; which grid points [R, C] hit any."""
     x, y, z = head.mean.unbind(1)
     radius, angle = (x**2 + z**2).sqrt(), torch.atan2(x, z)
     skin = head.regions["skin"]

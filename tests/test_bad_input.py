@@ -53,7 +53,7 @@ class Desk:
         return CliRunner().invoke(cli.app, list(map(str, words)))
 
     def refuses(self, photo: Path, *arguments: str | Path, words: tuple[str, ...]) -> str:
-        """Run the command, which must end with 2 and these words before any stage began; returns what it said."""
+        """Run the command, which must end with 2 and these words before any stage; returns what it said."""
         result = self.reconstruct(photo, *VERTEX, *arguments)
         assert result.exit_code == 2, result.output
         assert "Traceback" not in result.output and "our fault" not in result.output

@@ -191,7 +191,7 @@ def read_obj(run: PortraitRun, name: str) -> tuple[np.ndarray, np.ndarray]:
 def test_camera_and_pose_put_the_mesh_onto_the_photo(
     portrait_run: PortraitRun, described: dict[str, Any]
 ) -> None:
-    """OpenCV projects the exported mesh with the exported camera: it lies where the render and the landmarks are."""
+    """OpenCV projects the exported mesh with the exported camera: onto the render and the landmarks."""
     vertices, corners = read_obj(portrait_run, "mesh0.obj")
     intrinsics, rotation, translation = (
         np.array(described[key], dtype=float) for key in ("K", "rotation", "translation")

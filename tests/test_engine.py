@@ -7,7 +7,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -177,7 +176,9 @@ def test_given_landmarks_are_used_instead_of_detected_ones(
     path = tmp_path / "points.json"
     results = []
     for shift in (0.0, 15.0):
-        path.write_text(json.dumps({"detector": "mediapipe", "points": (points + [shift, 0]).tolist()}))
+        path.write_text(
+            json.dumps({"detector": "mediapipe", "points": (points + np.array([shift, 0])).tolist()})
+        )
         results.append(
             reconstruct(PORTRAIT, tmp_path, tiny_config, landmarks=path, skip_stages=frozenset({2, 3}))
         )
@@ -504,8 +505,13 @@ def test_ctrl_c_on_the_command_line_prints_a_command_that_goes_on(finished: Path
     ]
     arguments += ["--landmarks", points, *settings({**TINY, "threads": 1, "iterStep2": 100_000})]
     process = subprocess.Popen(
-        command(*arguments), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=tmp_path
-    )  # fmt: skip
+        command(*arguments),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=tmp_path,
+    )
     try:
         wait_for(process, "2 statistical model")
         time.sleep(1)
@@ -523,9 +529,13 @@ def test_ctrl_c_on_the_command_line_prints_a_command_that_goes_on(finished: Path
     words = shlex.split(printed)
     assert str(points) in words and "iterStep2=100000" in words and "renderer=vertex" in words
     resumed = subprocess.run(
-        [*words, "--skipStage2", "--skipStage3"], capture_output=True, text=True, env=environment(), cwd=tmp_path,
+        [*words, "--skipStage2", "--skipStage3"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=tmp_path,
         timeout=120,
-    )  # fmt: skip
+    )
     assert_clear(resumed, 0, ["Written to", str(folder)])
     assert "1 landmarks" not in resumed.stderr, "stage 1 is not run again"
     described = json.loads((folder / "scene_0.json").read_text())

@@ -1,6 +1,6 @@
 """The face model's protocol is one: another model goes through the same stages with every backend.
 
-The model of `fixture_model` has another topology than the shipped one, and none of the parts that may be missing.
+The model of `fixture_model` has another topology than the shipped one, and no part that may be missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def sheet() -> Sheet:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty cache for landmark embeddings; what is known about LLVM is kept, because it takes long to find out."""
+    """An empty cache for landmark embeddings; what is known about LLVM is kept, to save time."""
     folder = tmp_path_factory.mktemp("cache")
     known = cache_folder() / "probes.json"
     if known.is_file():
@@ -157,9 +157,9 @@ def test_it_is_refined_at_vertices_too(fitted: Fitted, sheet: Sheet, cache: Path
 def test_its_checkpoints_and_the_open_models_do_not_mix(
     fitted: Fitted, finished: Path, sheet: Sheet, tiny_config: Config, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match="'sheet'.*'open'"):
+    with pytest.raises(CheckpointError, match=r"'sheet'.*'open'"):
         reconstruct(PORTRAIT, tmp_path, tiny_config, checkpoint=fitted.folder / "checkpoints" / "stage2.npz")
-    with pytest.raises(CheckpointError, match="'open'.*'sheet'"):
+    with pytest.raises(CheckpointError, match=r"'open'.*'sheet'"):
         reconstruct(
             PORTRAIT, tmp_path, tiny_config, model=sheet, checkpoint=finished / "checkpoints" / "stage2.npz"
         )

@@ -79,6 +79,7 @@ def test_jpeg_heic_and_a_wrong_suffix(tmp_path: Path) -> None:
     Image.fromarray(gradient()).save(path, format="JPEG", quality=98, subsampling=0)
     assert np.abs(load_photo(path).srgb * 255 - gradient()).max() < 4
     import pillow_heif
+
     pillow_heif.register_heif_opener()
     Image.fromarray(gradient(64, 96)).save(tmp_path / "photo.heic", quality=95)
     assert np.abs(load_photo(tmp_path / "photo.heic").srgb * 255 - gradient(64, 96)).mean() < 3

@@ -10,7 +10,6 @@ from torch import Tensor
 from nextface.fitting.observation import Observation
 from nextface.reconstruction import LIGHT_LOBES
 
-CLIPPED_WEIGHT = 0.1  # of a clipped pixel while the render is darker: its colour is wrong, skin is not white
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
 MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
@@ -48,8 +47,8 @@ class PhotoTerm:
         residual = (self.mean_render - seen.linear) * seen.slope
         self.mean_render = RENDER_MEMORY * self.mean_render + (1 - RENDER_MEMORY) * render
         weight = (1 + residual.square().mean(-1) / self.outlier**2) ** -2
-        darker = residual.mean(-1) < 0
-        return torch.where(seen.clipped, CLIPPED_WEIGHT * darker * weight, weight)
+        brighter = residual.mean(-1) >= 0
+        return torch.where(seen.clipped & brighter, torch.zeros_like(weight), weight)
 
 
 def landmark_term(projected: Tensor, observation: Observation, indices: Tensor, weights: Tensor) -> Tensor:

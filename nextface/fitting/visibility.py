@@ -61,8 +61,10 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
 def shares(seen: Tensor, mirrored: Tensor | None, fillable: Tensor) -> Confidence:
     """Confidence from visibility [1, ..., 1] of an element and of its mirror image.
 
-    `fillable` [1, ..., 1] is 0 where the other side of the face says nothing (eyes, teeth).
+    `fillable` [1, ..., 1] is 0 where only the model's own values make sense (eyes, teeth): they lie in holes of
+    the mask, and what is seen across its soft border is skin.
     """
+    seen = seen * fillable
     from_mirror = torch.zeros_like(seen) if mirrored is None else (1 - seen) * mirrored * fillable
     return Confidence(seen, from_mirror, 1 - seen - from_mirror)
 

@@ -40,12 +40,8 @@ class FaceRegion:
     """The face in a picture."""
 
     oval: np.ndarray  # [h, w] bool: inside the landmarks' outline, less eyes and the mouth's opening
-    skin: np.ndarray  # [h, w] bool: the part of the oval that shows skin, with lips, brows and beard
-
-    @property
-    def covered_fraction(self) -> float:
-        """The share of the oval that hair, glasses or something else covers."""
-        return 1 - float(self.skin.sum()) / max(float(self.oval.sum()), 1.0)
+    skin: np.ndarray  # [h, w] bool: what of it surely shows skin, with lips, brows and beard, less a rim
+    covered_fraction: float  # the share of the oval that hair, glasses or something else covers
 
 
 def face_region(srgb: np.ndarray, landmarks: Landmarks, clipped: np.ndarray) -> FaceRegion:
@@ -60,7 +56,7 @@ def face_region(srgb: np.ndarray, landmarks: Landmarks, clipped: np.ndarray) -> 
     height, width = srgb.shape[:2]
     zones = face_zones(landmarks, height, width)
     if zones.certain.sum() < FEWEST_CERTAIN:
-        return FaceRegion(zones.oval, zones.oval.copy())
+        return FaceRegion(zones.oval, zones.oval.copy(), 0.0 if zones.oval.any() else 1.0)
     scale = min(1.0, WORKING_SIZE / zones.size)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     to_small = np.array([[size[0] / width, 0, 0], [0, size[1] / height, 0]])
@@ -69,7 +65,9 @@ def face_region(srgb: np.ndarray, landmarks: Landmarks, clipped: np.ndarray) -> 
     known = cv2.resize(1 - clipped.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     probability = _skin_probability(small, known, small_zones)
     enlarged = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    return FaceRegion(zones.oval, _trimmed(_tidied(enlarged > 0.5, zones), zones))
+    skin = _tidied(enlarged > 0.5, zones)
+    covered = 1 - float(skin.sum()) / max(float(zones.oval.sum()), 1.0)
+    return FaceRegion(zones.oval, _trimmed(skin, zones), covered)
 
 
 def read_mask(path: Path | str, photo: Photo) -> np.ndarray:

@@ -22,7 +22,7 @@ from nextface.reconstruction import Frame
 
 KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal length that EXIF tells
 ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
-MOSTLY_COVERED = 0.25  # share of the face oval that is not skin, from which on the user is warned
+MOSTLY_COVERED = 0.15  # share of the face oval that is not skin, from which on the user is warned
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Light is not baked into albedo: a rendered photo with hard side light and known albedo.
 
-The light is a disc of 24 degrees, sharper than any spherical harmonics of the fit, and throws the shadow of the nose
-over the cheek. The skin has moles that the statistical model does not know; they are what stage 3 is there to find.
+The light is a disc of 24 degrees, sharper than any spherical harmonics of the fit, and throws the shadow of the
+nose over the cheek. The skin has moles that the statistical model does not know; they are what stage 3 is there
+to find.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -59,8 +59,8 @@ def side_light() -> Environment:
     radius = math.radians(12)
     disc = (directions @ side > math.cos(radius)).float() * 3.0 / (2 * math.pi * (1 - math.cos(radius)))
     sky = 0.42 + 0.17 * directions[..., 1]
-    radiance = sky[..., None] * torch.tensor([0.95, 1.0, 1.08]) + disc[..., None] * torch.tensor([1.05, 1.0, 0.93])
-    return Environment(radiance[None])
+    blue, warm = torch.tensor([0.95, 1.0, 1.08]), torch.tensor([1.05, 1.0, 0.93])
+    return Environment((sky[..., None] * blue + disc[..., None] * warm)[None])
 
 
 def with_moles(truth: Reconstruction) -> tuple[Scene, Material]:
@@ -134,9 +134,11 @@ def test_refinement_makes_the_albedo_no_worse(delit: Delit) -> None:
 def test_no_shading_is_left_in_the_albedo(delit: Delit) -> None:
     """Averaged over an eighth of the map, the albedo is the true one, on the lit side as in the shade."""
     truth = broad(delit.truth, delit.seen)[delit.seen]
-    errors = [relative_error(broad(found, delit.seen)[delit.seen], truth)[0] for found in (delit.stage2, delit.stage3)]
-    assert errors[1] <= errors[0] + 0.005
-    assert errors[1] < 0.05
+    before, after = (
+        relative_error(broad(found, delit.seen)[delit.seen], truth)[0] for found in (delit.stage2, delit.stage3)
+    )
+    assert after <= before + 0.005
+    assert after < 0.05
     column = torch.arange(MAP_SIZE).expand(MAP_SIZE, MAP_SIZE)
     ratio = delit.stage3 / delit.truth
     sides = [ratio[delit.seen & side].mean() for side in (column < MAP_SIZE * 0.4, column > MAP_SIZE * 0.6)]
@@ -145,7 +147,6 @@ def test_no_shading_is_left_in_the_albedo(delit: Delit) -> None:
 
 def test_moles_are_found(delit: Delit) -> None:
     """What stage 3 adds to stage 2 looks like the moles."""
-    added, true = ((after / before).mean(-1)[delit.seen] for after, before in (
-        (delit.stage3, delit.stage2), (delit.truth, delit.without_moles)
-    ))  # fmt: skip
+    added = (delit.stage3 / delit.stage2).mean(-1)[delit.seen]
+    true = (delit.truth / delit.without_moles).mean(-1)[delit.seen]
     assert torch.corrcoef(torch.stack([added, true]))[0, 1] > 0.5

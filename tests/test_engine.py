@@ -548,18 +548,3 @@ def write_detected_landmarks(path: Path) -> None:
 
     points = detect(load_photo(PORTRAIT)).landmarks.points
     path.write_text(json.dumps({"detector": "mediapipe", "points": points.tolist()}))
-
-
-def test_ctrl_c_before_the_first_stage_exits_130(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command("reconstruct", "--input", PORTRAIT, "--output", tmp_path, *settings({**TINY, "threads": 1})),
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=tmp_path,
-    )  # fmt: skip
-    try:
-        time.sleep(1.5)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors
-    assert "Traceback" not in output + errors

@@ -115,7 +115,7 @@ def test_without_mediapipe_the_same_networks_run_in_opencv(
     assert "OpenCV" in found.notes[0]
     assert np.array_equal(found.landmarks.points, detect(astronaut, "opencv").landmarks.points)
     status = detector_status()
-    assert status["opencv"] is None and "pip install mediapipe" in status["mediapipe"]
+    assert status["opencv"] is None and "pip install --no-deps mediapipe certifi" in status["mediapipe"]
 
 
 @needs_mediapipe
@@ -145,7 +145,7 @@ def test_without_libegl_the_same_networks_run_in_opencv(tmp_path: Path) -> None:
     importlib.util.find_spec("face_alignment") is not None, reason="face-alignment is installed"
 )
 def test_fan_without_its_package(astronaut: Photo) -> None:
-    with pytest.raises(MissingPartError, match="pip install face-alignment"):
+    with pytest.raises(MissingPartError, match="pip install --no-deps face-alignment"):
         detect(astronaut, "fan")
 
 

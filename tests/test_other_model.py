@@ -24,7 +24,7 @@ from nextface.landmarks import MEDIAPIPE
 from nextface.landmarks.embedding import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import load_open_head
-from nextface.reconstruction import Reconstruction
+from nextface.reconstruction import Checkpoint, Reconstruction
 from renderers.probe import cache_folder
 
 BACKENDS = ("vertex", "mitsuba")
@@ -106,6 +106,8 @@ def test_stages_1_and_2_fit_it(fitted: Fitted, sheet: Sheet) -> None:
     assert parameters.albedo.shape == (1, 0)
     low, high = sheet.expression_bounds
     assert (parameters.expression >= low).all() and (parameters.expression <= high).all()
+    coarse = Checkpoint.load(fitted.folder / "checkpoints" / "stage1.npz", sheet).parameters
+    assert (coarse.expression < 0).any(), "its expressions are not confined to the open head's range"
     assert parameters.identity.abs().max() < 5
     metrics = json.loads((fitted.folder / "metrics.json").read_text())
     assert set(metrics["iterations"]) == {"stage1", "stage2"}

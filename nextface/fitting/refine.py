@@ -30,8 +30,8 @@ FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
 LEARNING_RATES = {"diffuse": 0.15, "specular": 0.03, "roughness": 0.03}
 LIGHT_RATE = 0.03
-LAST_RATE = 0.2  # learning rates fall linearly to this fraction
-TAIL = 0.3  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
+LAST_RATE = 0.1  # learning rates fall linearly to this fraction
+TAIL = 0.4  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
 BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
 
 

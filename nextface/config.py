@@ -69,7 +69,7 @@ class Config:
     )
     threads: int = _key(
         0,
-        "CPU threads of the renderer. 0 uses every core that this process may use.",
+        "CPU threads of the renderer. 0 takes every core that this process may use, or one for vertex.",
         unit="threads",
         low=0,
         high=1024,

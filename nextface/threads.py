@@ -38,6 +38,7 @@ def limit_threads(config: Config) -> None:
     import torch
     from threadpoolctl import threadpool_limits
 
-    threads = config.threads or 1 if config.renderer == "vertex" else 1
+    torch_draws = config.renderer == "vertex" and not config.deterministic
+    threads = config.threads or 1 if torch_draws else 1
     threadpool_limits(threads)
     torch.set_num_threads(threads)

@@ -105,7 +105,7 @@ def refine(
             )[0]
             loss = loss + PHOTO_SCALE * term(image) / len(photo_terms)
         if not torch.isfinite(loss):
-            raise DivergedError(f"The loss became {float(loss)} in iteration {iteration} of stage 3.")
+            raise DivergedError(f"The loss became {loss.item()} in iteration {iteration} of stage 3.")
         loss.backward()
         optimizer.step()
         schedule.step()

@@ -97,7 +97,7 @@ def fit_statistical(
             short = coverage_term(outline, image[..., 3], term.observation)
             loss = loss + (PHOTO_SCALE * term(image) + weights.landmarks * short) / len(photo_terms)
         if not torch.isfinite(loss):
-            raise DivergedError(f"The loss became {float(loss)} in iteration {iteration} of stage 2.")
+            raise DivergedError(f"The loss became {loss.item()} in iteration {iteration} of stage 2.")
         loss.backward()
         if (
             iteration < appearance_only

@@ -67,6 +67,9 @@ class Config:
         "What draws the face: mitsuba (ray tracing), vertex (fast preview without shadows), redner.",
         choices=("mitsuba", "vertex", "redner"),
     )
+    rednerPython: str = _key(
+        "auto", "Python 3.8 for redner's environment: the path of one, or auto to look for it."
+    )
     threads: int = _key(
         0,
         "CPU threads of the renderer. 0 takes every core that this process may use, or one for vertex.",
@@ -130,6 +133,9 @@ class Config:
         low=1,
         high=16,
         section="Ray tracing",
+    )
+    visibilityGradients: bool = _key(
+        False, "Let stage 2 feel how silhouettes move (mitsuba and redner; several times slower)."
     )
     rtTrainingSamples: int = _key(8, "Light paths while fitting.", unit="samples a pixel", low=2, high=4096)
     rtSamples: int = _key(256, "Light paths of the final pictures.", unit="samples a pixel", low=1, high=65536)

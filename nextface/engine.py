@@ -40,6 +40,7 @@ from nextface.scene import Scene
 from nextface.threads import limit_threads, renderer_threads
 from nextface.versions import versions
 from renderers.renderer import Renderer
+from renderers.settings import Settings
 
 EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
 EVEN_RADIANCE = 1.0  # of the light before anything is known about it
@@ -84,7 +85,7 @@ def reconstruct(
         progress.note(note)
     for warning in prepared.warnings:
         progress.warn(warning)
-    renderer = renderers.create(config.renderer, config.device, config.maxBounces, renderer_threads(config))
+    renderer = renderers.create(config.renderer, _renderer_settings(config))
     options = [f"--skipStage{stage}" for stage in sorted(skip_stages)]
     for name, value in (("landmarks", landmarks), ("mask", mask), ("face", face)):
         options += [] if value is None else [f"--{name}", str(value)]
@@ -93,6 +94,16 @@ def reconstruct(
         return run.execute(checkpoint, skip_stages)
     finally:
         renderer.close()
+
+
+def _renderer_settings(config: Config) -> Settings:
+    return Settings(
+        config.device,
+        config.maxBounces,
+        renderer_threads(config),
+        config.visibilityGradients,
+        config.rednerPython,
+    )
 
 
 def _tensor_device(config: Config) -> str:

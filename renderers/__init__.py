@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from nextface.errors import ConfigError, MissingPartError
+from renderers.settings import Settings
 
 if TYPE_CHECKING:
     from renderers.renderer import Renderer
@@ -13,21 +14,20 @@ if TYPE_CHECKING:
 NAMES = ("vertex", "mitsuba", "redner")
 
 
-def create(name: str, device: str = "auto", max_bounces: int = 1, threads: int | None = None) -> Renderer:
+def create(name: str, settings: Settings | None = None) -> Renderer:
     """Build the backend of the INI key `renderer`.
 
     Parameters
     ----------
-    name: "vertex" or "mitsuba".
-    device: where to trace rays, "auto", "cpu" or "cuda"; `vertex` computes where the scene's tensors are.
-    max_bounces: surface reflections between light and camera; `vertex` draws direct light only.
-    threads: CPU threads of the ray tracer; None for all that this process may use.
+    name: one of `NAMES`.
+    settings: what to build it with, the defaults where absent.
 
     Raises
     ------
     ConfigError: for an unknown name.
     MissingPartError: when a part of the backend is not here; the message says how to get it.
     """
+    settings = settings or Settings()
     if name == "vertex":
         from renderers.vertex import VertexRenderer
 
@@ -35,7 +35,7 @@ def create(name: str, device: str = "auto", max_bounces: int = 1, threads: int |
     if name == "mitsuba":
         from renderers.mitsuba import MitsubaRenderer
 
-        return MitsubaRenderer(device, max_bounces, threads)
+        return MitsubaRenderer(settings.device, settings.max_bounces, settings.threads)
     if name == "redner":
         raise MissingPartError(
             "renderer = redner: this backend comes with the next release. Use mitsuba or vertex."

@@ -21,6 +21,7 @@ from nextface.lighting import fibonacci_directions
 from nextface.models.face_model import FaceModel
 from nextface.reconstruction import LIGHT_LOBES, Frame, Parameters, Reconstruction
 from nextface.scene import Scene
+from renderers.settings import Settings
 
 FOCAL_35MM = 85.0  # a portrait lens: the face fills the picture from 76 cm
 DISTANCE = 760.0  # mm
@@ -75,7 +76,7 @@ def photograph(
 
     The landmarks are the model's own points in the picture, free of a detector's errors.
     """
-    renderer = renderers.create("mitsuba", "cpu")
+    renderer = renderers.create("mitsuba", Settings("cpu"))
     try:
         with torch.no_grad():
             image = renderer.render(scene or truth.scene(), samples, seed=77)[0]

@@ -30,6 +30,7 @@ from nextface.lighting import cosine_kernel, scale_bands, sh_basis, to_light_fra
 from nextface.models import create as create_model
 from nextface.preparation import Prepared, prepare
 from nextface.reconstruction import Checkpoint, Reconstruction
+from renderers.settings import Settings
 
 SIZE = 128  # pixels of the photo
 LARGEST_TURN = 1.0  # degrees
@@ -138,7 +139,7 @@ def test_shrinking_the_face_never_lowers_the_loss(portrait_run, portrait: Prepar
     """Empty pixels of the mask cost more than badly explained ones, whatever the light is so far."""
     assert portrait_run.process.returncode == 0, portrait_run.process.stderr
     state = fitted_state(portrait_run.folder, portrait, stage)
-    renderer = renderers.create(portrait_run.backend, "cpu")
+    renderer = renderers.create(portrait_run.backend, Settings("cpu"))
     observation = portrait.target.observation
     try:
         for brightness in (0.1, 1.0, 3.0):

@@ -170,7 +170,7 @@ class Config:
     weightLight: float = _weight(0.2, "Light prior: how much the light may vary with direction and colour.")
     weightDiffuseSymmetry: float = _weight(1.0, "Diffuse map: left-right symmetry.")
     weightDiffuseConsistency: float = _weight(1.0, "Diffuse map: closeness to stage 2's colours.")
-    weightDiffuseSmoothness: float = _weight(40.0, "Diffuse map: smoothness.")
+    weightDiffuseSmoothness: float = _weight(60.0, "Diffuse map: smoothness; edges are kept.")
     weightSpecularSymmetry: float = _weight(5.0, "Specular map: left-right symmetry.")
     weightSpecularConsistency: float = _weight(5.0, "Specular map: closeness to stage 2's values.")
     weightSpecularSmoothness: float = _weight(5.0, "Specular map: smoothness.")

@@ -1,11 +1,12 @@
 """The terms that the stages minimise: unbiased by noise, and never rewarding a face that shrinks."""
 
+import pytest
 import torch
 
 from nextface.fitting.domains import TexelDomain, VertexDomain
 from nextface.fitting.losses import PhotoTerm, coverage_term, landmark_term, light_term
 from nextface.fitting.observation import Observation
-from nextface.fitting.refine import MapWeights, regulariser
+from nextface.fitting.refine import BROAD_FACTOR, CHROMA_FACTOR, MapWeights, regulariser
 from nextface.fitting.sampling import render_seed
 from nextface.reflectance import RANGES, from_latent, to_latent
 
@@ -148,6 +149,27 @@ def test_vertex_domain_tells_broad_from_fine():
     assert (
         float(domain.variation(even)) == 0 < float(domain.variation(checks)) and domain.mirrored(even) is None
     )
+
+
+def test_smoothness_removes_noise_and_keeps_edges():
+    """Small differences cost their square; ten times a large one costs hardly more than ten times as much."""
+    domain = TexelDomain(torch.ones(256, 256, dtype=torch.bool), symmetric=True)
+    step = (torch.arange(256) > 100).float().expand(256, 256)[None, ..., None].expand(-1, -1, -1, 3)
+    cost = {height: float(domain.variation(height * step)) for height in (0.001, 0.002, 1.0, 10.0)}
+    assert cost[0.001] == pytest.approx(0.001**2 / 255, rel=1e-2)  # one of 255 differences in a row
+    assert cost[0.002] == pytest.approx(4 * cost[0.001], rel=1e-2)
+    assert 9 < cost[10.0] / cost[1.0] < 11
+
+
+def test_hue_costs_more_than_brightness():
+    domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), symmetric=True)
+    weights = MapWeights(symmetry=0.0, consistency=1.0, smoothness=0.0)
+    brightness = 0.1 * torch.ones(1, 64, 64, 3)
+    hue = 0.1 * torch.tensor([1.0, 0.0, -1.0]).expand(1, 64, 64, 3) * (3 / 2) ** 0.5  # of the same energy
+    ratio = regulariser(hue, domain, weights) / regulariser(brightness, domain, weights)
+    assert float(ratio) == pytest.approx(CHROMA_FACTOR**2, rel=1e-3)
+    one = brightness[..., :1]
+    assert float(regulariser(one, domain, weights)) == pytest.approx(0.01 * (1 + BROAD_FACTOR), rel=1e-4)
 
 
 def test_latent_reflectance_round_trips_and_stays_in_range():

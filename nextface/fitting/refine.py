@@ -2,7 +2,8 @@
 
 Corrections are made in the latent space of `nextface.reflectance`. Errors of light and geometry leave broad
 traces in a photo's residual, pigment mostly fine ones; so a broad correction costs far more than a fine one,
-and a broad left-right difference most of all. The light goes on moving, to take up what is broad.
+and a broad left-right difference most of all. Pigment darkens more than it tints, coloured light and clipped
+highlights tint; so hue costs more than brightness. The light goes on moving, to take up what is broad.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ LIGHT_RATE = 0.03
 LAST_RATE = 0.1  # learning rates fall linearly to this fraction
 TAIL = 0.4  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
 BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
+CHROMA_FACTOR = 2.5  # a change of hue counts as one of brightness this many times larger
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ class _TailAverage:
 
 def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tensor:
     """Cost of one reflectance's correction [1, ..., C]: consistency, symmetry and smoothness."""
+    grey = correction.mean(-1, keepdim=True)
+    correction = grey + CHROMA_FACTOR * (correction - grey)
     broad = domain.broad(correction)
     cost = weights.consistency * (domain.energy(correction) + BROAD_FACTOR * domain.energy(broad))
     cost = cost + weights.smoothness * domain.variation(correction)

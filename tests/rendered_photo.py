@@ -58,7 +58,7 @@ def person(model: FaceModel, size: int, shape_seed: int = 3) -> Reconstruction:
     )
     middle = torch.full((1, 2), size / 2)
     frame = Frame(size, size, middle, np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
-    return Reconstruction(model, parameters, frame, bands=9, environment_height=64)
+    return Reconstruction(model, parameters, (frame,), bands=9, environment_height=64)
 
 
 @dataclass(frozen=True)

@@ -163,4 +163,4 @@ def fitted_state(folder: Path, portrait: Prepared, stage: int) -> Reconstruction
     """What a finished run had after a stage."""
     model = create_model("open")
     checkpoint = Checkpoint.load(folder / "checkpoints" / f"stage{stage}.npz", model)
-    return Reconstruction(model, checkpoint.parameters, portrait.frame, bands=9, environment_height=64)
+    return Reconstruction(model, checkpoint.parameters, (portrait.frame,), bands=9, environment_height=64)

@@ -1,4 +1,4 @@
-"""Stage 1: pose, expression, identity and focal length from landmarks, by nonlinear least squares.
+"""Stage 1: identity, and each photo's pose, expression and focal length, by least squares on landmarks.
 
 The unknowns are few and the residuals smooth, so a trust-region solver converges in tens of steps. The
 identity is a nuisance here, held by its prior: without it, expressions would have to explain the shape of
@@ -7,12 +7,13 @@ the person's face.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
+from scipy import sparse
 from scipy.optimize import least_squares
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from nextface.fitting.observation import Observation
 from nextface.geometry import rotation_matrix
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.reconstruction import Reconstruction
+from nextface.scene import Scene
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 LANDMARK_ERROR = 0.012  # standard deviation of a landmark, as a fraction of the face's size
@@ -53,7 +55,7 @@ class LandmarkSurface:
         origin = (
             points[0].double() - basis_identity @ identity.double() - basis_expression @ expression.double()
         )
-        return cls(origin, basis_identity, basis_expression)
+        return cls(origin.cpu(), basis_identity.cpu(), basis_expression.cpu())  # where the solver runs
 
     def points(self, identity: Tensor, expression: Tensor) -> Tensor:
         """Positions [L, 3] in model space, mm."""
@@ -66,18 +68,15 @@ def landmark_points(vertices: Tensor, model: FaceModel, embedding: LandmarkEmbed
     return (corners * embedding.barycentric[..., None].to(vertices)).sum(2)
 
 
-def landmark_weights(reconstruction: Reconstruction, embedding: LandmarkEmbedding) -> Tensor:
-    """Trust [N, L] in each landmark under the current pose.
+def landmark_weights(scene: Scene, embedding: LandmarkEmbedding) -> Tensor:
+    """Trust [L] in each landmark under the pose of a scene of one photo.
 
     Points of the face's outline lie where the photo's outline is, not on fixed skin: they count only on the
     side that the camera sees, and less the more the surface turns away.
     """
-    scene = reconstruction.scene()
-    normals = scene.camera.rotate(scene.mesh.normals)[:, reconstruction.model.triangles[embedding.triangles, 0]]
-    rays = torch.nn.functional.normalize(
-        scene.camera.transform(scene.mesh.vertices)[:, reconstruction.model.triangles[embedding.triangles, 0]],
-        dim=-1,
-    )
+    vertex = scene.mesh.triangles[embedding.triangles, 0]
+    normals = scene.camera.rotate(scene.mesh.normals)[0, vertex]
+    rays = torch.nn.functional.normalize(scene.camera.transform(scene.mesh.vertices)[0, vertex], dim=-1)
     facing = (-(normals * rays).sum(-1)).clamp(0, 1)
     return embedding.weights.to(facing) * torch.where(embedding.contour, facing, torch.ones_like(facing))
 
@@ -96,100 +95,175 @@ def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[
     return rotation.ravel(), translation.ravel()
 
 
+@dataclass(frozen=True)
+class _PhotoProblem:
+    """What one photo's landmarks ask of its unknowns: identity [K], pose [7] and expression [E], in a row.
+
+    A pose is rotation [3] (axis-angle), translation [3] (100 mm) and the logarithm of the focal length over its
+    prior mean.
+    """
+
+    observation: Observation
+    surface: LandmarkSurface
+    observed: Tensor  # [L, 2] pixels
+    weights: Tensor  # [L]
+    principal: Tensor  # [2] pixels
+    expression_prior: Tensor  # [E]
+    expression_spread: float
+    focal_spread: float
+
+    def residuals(self, unknown: Tensor) -> Tensor:
+        """Landmark offsets and the priors of this photo's own unknowns, in standard deviations."""
+        shapes = self.surface.identity.shape[-1]
+        identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
+        points = self.surface.points(identity, expression) @ rotation_matrix(pose[:3]).mT + pose[3:6] * 100
+        pixels = points[:, :2] / points[:, 2:] * (self.observation.focal * pose[6].exp()) + self.principal
+        crowding = max(float(self.weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
+        error = LANDMARK_ERROR * self.observation.face_size * crowding
+        offsets = (pixels - self.observed) * (self.weights.sqrt() / error)[:, None]
+        expression = (expression - self.expression_prior) / self.expression_spread
+        return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
+
+
 def fit_landmarks(
     reconstruction: Reconstruction,
-    observation: Observation,
-    embedding: LandmarkEmbedding,
+    observations: Sequence[Observation],
+    embeddings: Sequence[LandmarkEmbedding],
     max_steps: int,
     optimize_focal: bool,
     progress: Callable[[float], None],
 ) -> Reconstruction:
-    """One photo's reconstruction with pose, focal length, expression and identity fitted to its landmarks.
+    """The reconstruction with identity and, for each photo, pose, focal length and expression fitted.
+
+    All photos are fitted together, because an identity that explains them all is known better than the
+    identities that would explain each.
 
     Parameters
     ----------
-    reconstruction: the start (N = 1); its focal length, identity and expression are kept as the start.
-    embedding: where the detector's points lie on the model.
+    reconstruction: the start; its focal lengths, identity and expressions are kept as the start.
+    embeddings: where each photo's detector puts its points on the model.
     max_steps: upper bound of solver steps over all linearisations.
-    optimize_focal: whether the focal length may leave its prior mean.
+    optimize_focal: whether focal lengths may leave their prior means.
     progress: called with the cost after each evaluation.
     """
     model = reconstruction.model
-    observed = observation.landmarks[embedding.indices].double()
-    identity = reconstruction.parameters.identity[0].double()
-    expression = reconstruction.parameters.expression[0].double()
     low, high = model.expression_bounds
-    principal = reconstruction.frame.principal[0].double()
-    camera = reconstruction.camera()
-    surface = LandmarkSurface.around(model, embedding, identity.float(), expression.float())
-    start = initial_pose(surface.points(identity, expression), observed, camera.intrinsics[0])
-    pose = torch.tensor(np.concatenate([start[0], start[1] / 100, [0.0]]))
-    depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
-    pose[3:6] = pose[3:6] * depth / pose[5]
-    shapes = identity.shape[0]
-    prior = torch.tensor(
-        [observation.blendshapes.get(name, 0.0) * 0.5 for name in model.expression_names]
-    ).double()
-    spread = BLENDSHAPE_SPREAD if (low, high) == (0.0, 1.0) else 1.0
-    focal_spread = observation.focal_spread if optimize_focal else 1e-4
+    shapes, expressions = model.identity_size, len(model.expression_names)
+    identity = reconstruction.parameters.identity[0].double().cpu()
+    faces = reconstruction.parameters.expression.double().cpu().clamp(low + 1e-4, high - 1e-4)
+    parts = [identity]
+    for photo, (seen, embedding) in enumerate(zip(observations, embeddings, strict=True)):
+        parts += [_start_pose(reconstruction[photo], seen, embedding), faces[photo]]
+    solution = torch.cat(parts)
+    lower, upper = torch.full_like(solution, -torch.inf), torch.full_like(solution, torch.inf)
+    for bound, depth, face in ((lower, DISTANCE_RANGE[0], low), (upper, DISTANCE_RANGE[1], high)):
+        own = bound[shapes:].view(len(observations), 7 + expressions)
+        own[:, 5] = depth / 100
+        own[:, 7:] = face
     current = reconstruction
     for _ in range(LINEARISATIONS):
-        current = _with_solution(current, pose, identity, expression, observation.focal)
-        weights = landmark_weights(current, embedding)[0].double()
-        error = (
-            LANDMARK_ERROR
-            * observation.face_size
-            * max(float(weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
-        )
-        surface = LandmarkSurface.around(model, embedding, identity.float(), expression.float())
-
-        def residuals(
-            unknown: Tensor, surface: LandmarkSurface = surface, weights: Tensor = weights, error: float = error
-        ) -> Tensor:
-            shape, face = unknown[7 : 7 + shapes], unknown[7 + shapes :]
-            points = surface.points(shape, face) @ rotation_matrix(unknown[:3]).mT + unknown[3:6] * 100
-            pixels = points[:, :2] / points[:, 2:] * (observation.focal * unknown[6].exp()) + principal
-            offsets = (pixels - observed) * (weights.sqrt() / error)[:, None]
-            return torch.cat([offsets.flatten(), shape, (face - prior) / spread, unknown[6:7] / focal_spread])
-
-        def evaluate(vector: np.ndarray, residuals: Callable[[Tensor], Tensor] = residuals) -> np.ndarray:
-            values = residuals(torch.from_numpy(vector))
-            progress(0.5 * float(values @ values))
-            return values.numpy()
-
-        jacobian = torch.func.jacfwd(residuals)
-        start_vector = torch.cat([pose, identity, expression.clamp(low + 1e-4, high - 1e-4)]).numpy()
-        lower = np.full(start_vector.shape, -np.inf)
-        upper = np.full(start_vector.shape, np.inf)
-        lower[5], upper[5] = DISTANCE_RANGE[0] / 100, DISTANCE_RANGE[1] / 100
-        lower[7 + shapes :], upper[7 + shapes :] = low, high
-        solution = least_squares(
-            evaluate,
-            start_vector,
-            jac=lambda vector, jacobian=jacobian: jacobian(torch.from_numpy(vector)).numpy(),
-            bounds=(lower, upper),
+        current = _with_solution(current, solution, observations)
+        problems = [
+            _problem(current[photo], seen, embedding, optimize_focal)
+            for photo, (seen, embedding) in enumerate(zip(observations, embeddings, strict=True))
+        ]
+        system = _JointSystem(problems, shapes, 7 + expressions, progress)
+        found = least_squares(
+            system.residuals,
+            solution.numpy(),
+            jac=system.jacobian,
+            bounds=(lower.numpy(), upper.numpy()),
             x_scale="jac",
             loss="huber",
             f_scale=2.0,
             ftol=1e-5,
             max_nfev=max(max_steps // LINEARISATIONS, 1),
         )
-        found = torch.from_numpy(solution.x)
-        pose, identity, expression = found[:7], found[7 : 7 + shapes], found[7 + shapes :]
-    return _with_solution(current, pose, identity, expression, observation.focal)
+        solution = torch.from_numpy(found.x)
+    return _with_solution(current, solution, observations)
+
+
+@dataclass(frozen=True)
+class _JointSystem:
+    """Residuals of all photos and of the identity, over the identity and then each photo's own unknowns."""
+
+    problems: Sequence[_PhotoProblem]
+    shapes: int  # unknowns of the identity
+    own: int  # unknowns of each photo
+    progress: Callable[[float], None]
+
+    def residuals(self, vector: np.ndarray) -> np.ndarray:
+        """Every residual; the identity's prior comes first."""
+        parts = [problem.residuals(unknown) for problem, unknown in self._unknowns(vector)]
+        values = torch.cat([torch.from_numpy(vector[: self.shapes]), *parts])
+        self.progress(0.5 * float(values @ values))
+        return values.numpy()
+
+    def jacobian(self, vector: np.ndarray) -> np.ndarray | sparse.csr_array:
+        """Their derivatives, sparse for several photos: no photo feels another's pose."""
+        blocks = [
+            torch.func.jacfwd(problem.residuals)(unknown).numpy() for problem, unknown in self._unknowns(vector)
+        ]
+        rows: list[list[np.ndarray | None]] = [[np.eye(self.shapes)] + [None] * len(blocks)]
+        for photo, block in enumerate(blocks):
+            apart: list[np.ndarray | None] = [None] * len(blocks)
+            apart[photo] = block[:, self.shapes :]
+            rows.append([block[:, : self.shapes], *apart])
+        joined = sparse.block_array(rows, format="csr")
+        return joined.toarray() if len(blocks) == 1 else joined
+
+    def _unknowns(self, vector: np.ndarray) -> Iterator[tuple[_PhotoProblem, Tensor]]:
+        values = torch.from_numpy(vector)
+        for photo, problem in enumerate(self.problems):
+            start = self.shapes + photo * self.own
+            yield problem, torch.cat([values[: self.shapes], values[start : start + self.own]])
+
+
+def _start_pose(alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding) -> Tensor:
+    """A pose [7] of one photo's face, within the distances that are allowed."""
+    parameters = alone.parameters
+    surface = LandmarkSurface.around(alone.model, embedding, parameters.identity[0], parameters.expression[0])
+    points = surface.points(parameters.identity[0].double().cpu(), parameters.expression[0].double().cpu())
+    observed = observation.landmarks[embedding.indices].double().cpu()
+    rotation, translation = initial_pose(points, observed, alone.camera().intrinsics[0].cpu())
+    pose = torch.from_numpy(np.concatenate([rotation, translation / 100, [0.0]]))
+    depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
+    pose[3:6] = pose[3:6] * depth / pose[5]
+    return pose
+
+
+def _problem(
+    alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding, optimize_focal: bool
+) -> _PhotoProblem:
+    """One photo's problem, linearised around its present state."""
+    model, parameters = alone.model, alone.parameters
+    prior = [observation.blendshapes.get(name, 0.0) * 0.5 for name in model.expression_names]
+    return _PhotoProblem(
+        observation,
+        LandmarkSurface.around(model, embedding, parameters.identity[0], parameters.expression[0]),
+        observation.landmarks[embedding.indices].double().cpu(),
+        landmark_weights(alone.scene(), embedding).double().cpu(),
+        alone.frames[0].principal[0].double().cpu(),
+        torch.tensor(prior).double(),
+        BLENDSHAPE_SPREAD if model.expression_bounds == (0.0, 1.0) else 1.0,
+        observation.focal_spread if optimize_focal else 1e-4,
+    )
 
 
 def _with_solution(
-    reconstruction: Reconstruction, pose: Tensor, identity: Tensor, expression: Tensor, focal: float
+    reconstruction: Reconstruction, solution: Tensor, observations: Sequence[Observation]
 ) -> Reconstruction:
     old = reconstruction.parameters
+    shapes = old.identity.shape[1]
+    own = solution[shapes:].view(len(observations), -1)
+    focal = torch.tensor([np.log(seen.focal) for seen in observations]).double()
     return reconstruction.with_parameters(
         replace(
             old,
-            rotation=pose[None, :3].to(old.rotation),
-            translation=pose[None, 3:6].to(old.translation) * 100,
-            focal=(np.log(focal) + pose[6:7]).to(old.focal),
-            identity=identity[None].to(old.identity),
-            expression=expression[None].to(old.expression),
+            rotation=own[:, :3].to(old.rotation),
+            translation=own[:, 3:6].to(old.translation) * 100,
+            focal=(focal + own[:, 6]).to(old.focal),
+            identity=solution[None, :shapes].to(old.identity),
+            expression=own[:, 7:].to(old.expression),
         )
     )

@@ -153,7 +153,8 @@ class Run:
 
     def _coarse(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         observations, config = self._observations, self.config
-        with self.progress.stage("1 landmarks", config.iterStep1) as bar:
+        fits = 1 if len(observations) == 1 else 2 * len(observations)
+        with self.progress.stage("1 landmarks", fits * config.iterStep1) as bar:
             fitted = fit_landmarks(
                 start,
                 observations,

@@ -7,26 +7,28 @@ the person's face.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
-from scipy import sparse
 from scipy.optimize import least_squares
 from torch import Tensor
 
 from nextface.fitting.observation import Observation
 from nextface.geometry import rotation_matrix
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
-from nextface.reconstruction import Reconstruction
+from nextface.reconstruction import Parameters, Reconstruction
 from nextface.scene import Scene
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 LANDMARK_ERROR = 0.012  # standard deviation of a landmark, as a fraction of the face's size
 INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
 BLENDSHAPE_SPREAD = 0.25  # standard deviation of a blendshape weight
+OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
+AT_BOUND = 1e-4  # unknowns this near to a bound stand still, and none starts nearer
+MERGES = 2  # of what several photos say of one identity; the second is a small correction
 LINEARISATIONS = 2  # the surface is linear in the coefficients for most models; jaws that rotate need a second
 
 
@@ -95,6 +97,63 @@ def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[
     return rotation.ravel(), translation.ravel()
 
 
+def fit_landmarks(
+    reconstruction: Reconstruction,
+    observations: Sequence[Observation],
+    embeddings: Sequence[LandmarkEmbedding],
+    max_steps: int,
+    optimize_focal: bool,
+    progress: Callable[[float], None],
+) -> Reconstruction:
+    """The reconstruction with identity and, for each photo, pose, focal length and expression fitted.
+
+    Several photos are fitted one by one. Then the identity that explains all of them best takes the place of
+    theirs: what each photo's residuals say of it, to second order and with the photo's own unknowns eliminated
+    (the Schur complement of its normal equations), is added up. The photos' own unknowns follow it.
+
+    Parameters
+    ----------
+    reconstruction: the start; its focal lengths, identity and expressions are kept as the start.
+    embeddings: where each photo's detector puts its points on the model.
+    max_steps: upper bound of solver steps for one photo, over all linearisations.
+    optimize_focal: whether focal lengths may leave their prior means.
+    progress: called with a photo's cost after each evaluation.
+    """
+    count = len(reconstruction)
+    steps = max(max_steps // LINEARISATIONS, 1)
+    alone = [reconstruction[photo] for photo in range(count)]
+    start = [_start_pose(*parts) for parts in zip(alone, observations, embeddings, strict=True)]
+    alone = [
+        _with_solution(one, torch.cat([one.parameters.identity[0].double().cpu(), pose]), seen)
+        for one, pose, seen in zip(alone, start, observations, strict=True)
+    ]
+
+    def problems() -> list[_PhotoProblem]:
+        """Every photo's problem, linearised around its present state."""
+        return [
+            _problem(one, seen, embedding, optimize_focal)
+            for one, seen, embedding in zip(alone, observations, embeddings, strict=True)
+        ]
+
+    for _ in range(LINEARISATIONS):
+        alone = [
+            _with_solution(one, _solved(problem, _solution(one, problem), steps, progress), problem.observation)
+            for one, problem in zip(alone, problems(), strict=True)
+        ]
+    for _ in range(MERGES if count > 1 else 0):
+        posed = problems()
+        unknown = [_solution(one, problem) for one, problem in zip(alone, posed, strict=True)]
+        identity = _merged(
+            [problem.about_identity(vector) for problem, vector in zip(posed, unknown, strict=True)]
+        )
+        unknown = [torch.cat([identity, vector[len(identity) :]]) for vector in unknown]
+        alone = [
+            _with_solution(one, _solved(problem, vector, steps, progress, len(identity)), problem.observation)
+            for one, problem, vector in zip(alone, posed, unknown, strict=True)
+        ]
+    return reconstruction.with_parameters(Parameters.joined([one.parameters for one in alone]))
+
+
 @dataclass(frozen=True)
 class _PhotoProblem:
     """What one photo's landmarks ask of its unknowns: identity [K], pose [7] and expression [E], in a row.
@@ -110,6 +169,7 @@ class _PhotoProblem:
     principal: Tensor  # [2] pixels
     expression_prior: Tensor  # [E]
     expression_spread: float
+    expression_bounds: tuple[float, float]
     focal_spread: float
 
     def residuals(self, unknown: Tensor) -> Tensor:
@@ -124,118 +184,96 @@ class _PhotoProblem:
         expression = (expression - self.expression_prior) / self.expression_spread
         return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
 
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest values of the unknowns."""
+        size = self.surface.identity.shape[-1] + 7 + len(self.expression_prior)
+        lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
+        depth, faces = size - len(self.expression_prior) - 2, size - len(self.expression_prior)
+        lower[depth], upper[depth] = DISTANCE_RANGE[0] / 100, DISTANCE_RANGE[1] / 100
+        lower[faces:], upper[faces:] = self.expression_bounds
+        return lower, upper
 
-def fit_landmarks(
-    reconstruction: Reconstruction,
-    observations: Sequence[Observation],
-    embeddings: Sequence[LandmarkEmbedding],
-    max_steps: int,
-    optimize_focal: bool,
-    progress: Callable[[float], None],
-) -> Reconstruction:
-    """The reconstruction with identity and, for each photo, pose, focal length and expression fitted.
+    def about_identity(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        """Precision matrix [K, K] of the identity, and the same times its best value [K], from this photo alone.
 
-    All photos are fitted together, because an identity that explains them all is known better than the
-    identities that would explain each.
-
-    Parameters
-    ----------
-    reconstruction: the start; its focal lengths, identity and expressions are kept as the start.
-    embeddings: where each photo's detector puts its points on the model.
-    max_steps: upper bound of solver steps over all linearisations.
-    optimize_focal: whether focal lengths may leave their prior means.
-    progress: called with the cost after each evaluation.
-    """
-    model = reconstruction.model
-    low, high = model.expression_bounds
-    shapes, expressions = model.identity_size, len(model.expression_names)
-    identity = reconstruction.parameters.identity[0].double().cpu()
-    faces = reconstruction.parameters.expression.double().cpu().clamp(low + 1e-4, high - 1e-4)
-    parts = [identity]
-    for photo, (seen, embedding) in enumerate(zip(observations, embeddings, strict=True)):
-        parts += [_start_pose(reconstruction[photo], seen, embedding), faces[photo]]
-    solution = torch.cat(parts)
-    lower, upper = torch.full_like(solution, -torch.inf), torch.full_like(solution, torch.inf)
-    for bound, depth, face in ((lower, DISTANCE_RANGE[0], low), (upper, DISTANCE_RANGE[1], high)):
-        own = bound[shapes:].view(len(observations), 7 + expressions)
-        own[:, 5] = depth / 100
-        own[:, 7:] = face
-    current = reconstruction
-    for _ in range(LINEARISATIONS):
-        current = _with_solution(current, solution, observations)
-        problems = [
-            _problem(current[photo], seen, embedding, optimize_focal)
-            for photo, (seen, embedding) in enumerate(zip(observations, embeddings, strict=True))
-        ]
-        system = _JointSystem(problems, shapes, 7 + expressions, progress)
-        found = least_squares(
-            system.residuals,
-            solution.numpy(),
-            jac=system.jacobian,
-            bounds=(lower.numpy(), upper.numpy()),
-            x_scale="jac",
-            loss="huber",
-            f_scale=2.0,
-            ftol=1e-5,
-            max_nfev=max(max_steps // LINEARISATIONS, 1),
+        To second order around the unknowns, with the photo's own ones eliminated where they are free to move.
+        """
+        shapes = self.surface.identity.shape[-1]
+        jacobian = torch.func.jacfwd(self.residuals)(unknown)
+        residuals = self.residuals(unknown)
+        jacobian, residuals = (
+            values * (OUTLIER_SIGMAS / residuals.abs().clamp(min=OUTLIER_SIGMAS)).sqrt().view(-1, *[1] * dims)
+            for values, dims in ((jacobian, 1), (residuals, 0))
         )
-        solution = torch.from_numpy(found.x)
-    return _with_solution(current, solution, observations)
+        lower, upper = (torch.from_numpy(bound) for bound in self.bounds())
+        free = (unknown > lower + AT_BOUND) & (unknown < upper - AT_BOUND)
+        free[:shapes] = False
+        person, own = jacobian[:, :shapes], jacobian[:, free]
+        solved = torch.linalg.solve(own.mT @ own, own.mT @ torch.cat([person, residuals[:, None]], 1))
+        precision = person.mT @ (person - own @ solved[:, :-1])
+        gradient = person.mT @ (residuals - own @ solved[:, -1])
+        return precision, precision @ unknown[:shapes] - gradient
 
 
-@dataclass(frozen=True)
-class _JointSystem:
-    """Residuals of all photos and of the identity, over the identity and then each photo's own unknowns."""
+def _merged(opinions: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The identity [K] that fits all photos' opinions (precision, precision times value) and the prior."""
+    precision = sum((one for one, _ in opinions), torch.eye(len(opinions[0][1])).double())
+    return torch.linalg.solve(precision, sum((one for _, one in opinions), torch.zeros(1).double()))
 
-    problems: Sequence[_PhotoProblem]
-    shapes: int  # unknowns of the identity
-    own: int  # unknowns of each photo
-    progress: Callable[[float], None]
 
-    def residuals(self, vector: np.ndarray) -> np.ndarray:
-        """Every residual; the identity's prior comes first."""
-        parts = [problem.residuals(unknown) for problem, unknown in self._unknowns(vector)]
-        values = torch.cat([torch.from_numpy(vector[: self.shapes]), *parts])
-        self.progress(0.5 * float(values @ values))
+def _solved(
+    problem: _PhotoProblem,
+    start: Tensor,
+    max_steps: int,
+    progress: Callable[[float], None],
+    held: int = 0,
+) -> Tensor:
+    """A photo's best unknowns, from a start; the first `held` of them, the identity's, stand still."""
+    shapes = problem.surface.identity.shape[-1]
+    lower, upper = (bound[held:] for bound in problem.bounds())
+
+    def residuals(moving: Tensor) -> Tensor:
+        values = problem.residuals(torch.cat([start[:held], moving]))
+        return values if held else torch.cat([moving[:shapes], values])
+
+    def evaluate(vector: np.ndarray) -> np.ndarray:
+        values = residuals(torch.from_numpy(vector))
+        progress(0.5 * float(values @ values))
         return values.numpy()
 
-    def jacobian(self, vector: np.ndarray) -> np.ndarray | sparse.csr_array:
-        """Their derivatives, sparse for several photos: no photo feels another's pose."""
-        blocks = [
-            torch.func.jacfwd(problem.residuals)(unknown).numpy() for problem, unknown in self._unknowns(vector)
-        ]
-        rows: list[list[np.ndarray | None]] = [[np.eye(self.shapes)] + [None] * len(blocks)]
-        for photo, block in enumerate(blocks):
-            apart: list[np.ndarray | None] = [None] * len(blocks)
-            apart[photo] = block[:, self.shapes :]
-            rows.append([block[:, : self.shapes], *apart])
-        joined = sparse.block_array(rows, format="csr")
-        return joined.toarray() if len(blocks) == 1 else joined
-
-    def _unknowns(self, vector: np.ndarray) -> Iterator[tuple[_PhotoProblem, Tensor]]:
-        values = torch.from_numpy(vector)
-        for photo, problem in enumerate(self.problems):
-            start = self.shapes + photo * self.own
-            yield problem, torch.cat([values[: self.shapes], values[start : start + self.own]])
+    jacobian = torch.func.jacfwd(residuals)
+    inside = np.clip(start[held:].numpy(), lower + AT_BOUND, upper - AT_BOUND)
+    solution = least_squares(
+        evaluate,
+        inside,
+        jac=lambda vector: jacobian(torch.from_numpy(vector)).numpy(),
+        bounds=(lower, upper),
+        x_scale="jac",
+        loss="huber",
+        f_scale=OUTLIER_SIGMAS,
+        ftol=1e-5,
+        max_nfev=max_steps,
+    )
+    return torch.cat([start[:held], torch.from_numpy(solution.x)])
 
 
 def _start_pose(alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding) -> Tensor:
-    """A pose [7] of one photo's face, within the distances that are allowed."""
-    parameters = alone.parameters
-    surface = LandmarkSurface.around(alone.model, embedding, parameters.identity[0], parameters.expression[0])
-    points = surface.points(parameters.identity[0].double().cpu(), parameters.expression[0].double().cpu())
+    """A pose of one photo's face within the distances that are allowed, and its expression: [7 + E]."""
+    identity, expression = alone.parameters.identity[0], alone.parameters.expression[0]
+    surface = LandmarkSurface.around(alone.model, embedding, identity, expression)
+    points = surface.points(identity.double().cpu(), expression.double().cpu())
     observed = observation.landmarks[embedding.indices].double().cpu()
     rotation, translation = initial_pose(points, observed, alone.camera().intrinsics[0].cpu())
     pose = torch.from_numpy(np.concatenate([rotation, translation / 100, [0.0]]))
     depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
     pose[3:6] = pose[3:6] * depth / pose[5]
-    return pose
+    return torch.cat([pose, expression.double().cpu()])
 
 
 def _problem(
     alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding, optimize_focal: bool
 ) -> _PhotoProblem:
-    """One photo's problem, linearised around its present state."""
+    """One photo's problem, linearised around its present state. It is solved where SciPy runs, on the CPU."""
     model, parameters = alone.model, alone.parameters
     prior = [observation.blendshapes.get(name, 0.0) * 0.5 for name in model.expression_names]
     return _PhotoProblem(
@@ -246,24 +284,30 @@ def _problem(
         alone.frames[0].principal[0].double().cpu(),
         torch.tensor(prior).double(),
         BLENDSHAPE_SPREAD if model.expression_bounds == (0.0, 1.0) else 1.0,
+        model.expression_bounds,
         observation.focal_spread if optimize_focal else 1e-4,
     )
 
 
-def _with_solution(
-    reconstruction: Reconstruction, solution: Tensor, observations: Sequence[Observation]
-) -> Reconstruction:
-    old = reconstruction.parameters
-    shapes = old.identity.shape[1]
-    own = solution[shapes:].view(len(observations), -1)
-    focal = torch.tensor([np.log(seen.focal) for seen in observations]).double()
-    return reconstruction.with_parameters(
+def _solution(alone: Reconstruction, problem: _PhotoProblem) -> Tensor:
+    """The unknowns of a photo's present state."""
+    parameters = alone.parameters
+    focal = parameters.focal - np.log(problem.observation.focal)
+    parts = [parameters.identity[0], parameters.rotation[0], parameters.translation[0] / 100]
+    return torch.cat([*parts, focal, parameters.expression[0]]).double().cpu()
+
+
+def _with_solution(alone: Reconstruction, solution: Tensor, observation: Observation) -> Reconstruction:
+    """A photo's state with these unknowns."""
+    old = alone.parameters
+    identity, pose, expression = solution.split([old.identity.shape[1], 7, old.expression.shape[1]])
+    return alone.with_parameters(
         replace(
             old,
-            rotation=own[:, :3].to(old.rotation),
-            translation=own[:, 3:6].to(old.translation) * 100,
-            focal=(focal + own[:, 6]).to(old.focal),
-            identity=solution[None, :shapes].to(old.identity),
-            expression=own[:, 7:].to(old.expression),
+            rotation=pose[None, :3].to(old.rotation),
+            translation=pose[None, 3:6].to(old.translation) * 100,
+            focal=(np.log(observation.focal) + pose[6:7]).to(old.focal),
+            identity=identity[None].to(old.identity),
+            expression=expression[None].to(old.expression),
         )
     )

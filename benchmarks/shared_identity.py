@@ -12,8 +12,8 @@ view at 80 degrees are given; the others' are detected.
 Two errors are measured for every run:
 - geometry: median distance in mm of the true skin within 95 mm of the nose's tip to the reconstructed surface,
   after the similarity that fits best (iterative closest points, with scale);
-- albedo: root mean square error of diffuse albedo over the truth's, after one gain. Once over the skin that any
-  of the photos shows, and once over what the run's own photo shows.
+- albedo: root mean square error of diffuse albedo over the truth's, after one gain, over the pixels of the
+  run's own photos that show skin; and over the skin that any of the photos shows.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 import renderers
 from nextface import Config, reconstruct, reconstruct_shared
@@ -55,6 +56,7 @@ DISTANCE = 760.0  # mm
 BACKGROUND = 0.02  # linear
 BOUNCES = 4
 RADIUS = 95.0  # mm around the nose's tip
+SHOWN = 0.3  # of the visibility, from which on skin counts as shown by a photo
 EXPOSED = 0.5  # of the range: mean radiance of the skin in each photo
 VIEWS = {  # yaw, pitch, roll in degrees
     "front": (0, 0, 0),
@@ -80,9 +82,9 @@ ICT_SKIN = 9_409  # vertices of the face itself, which come first
 class Head:
     """The truth: a mesh in model space (mm) with vertex reflectance."""
 
-    vertices: torch.Tensor  # [V, 3]
-    triangles: torch.Tensor  # [F, 3]
-    skin: torch.Tensor  # [V] bool, where errors are measured
+    vertices: Tensor  # [V, 3]
+    triangles: Tensor  # [F, 3]
+    skin: Tensor  # [V] bool, where errors are measured
     material: Material  # [1, V, C]
 
 
@@ -92,8 +94,8 @@ class Errors:
 
     geometry: float  # mm, the head as its photos show it
     neutral: float  # mm, the head without expression
-    albedo: float  # relative, over the skin that any photo shows
-    albedo_own: float  # relative, over the skin that the run's own photo shows (mean over photos)
+    albedo: float  # relative, over the pixels of the run's own photos (mean over photos)
+    albedo_all: float  # relative, over the skin that any of the photos shows
     psnr: float  # dB
     seconds: float
 
@@ -272,50 +274,93 @@ class Surface:
         return np.abs(((points - self.samples[sample]) * self.normals[sample]).sum(1))
 
 
-def near_nose(head: Head) -> torch.Tensor:
+def near_nose(head: Head) -> Tensor:
     """[V] bool, skin within the measured distance of the nose's tip."""
     tip = head.vertices[head.skin][head.vertices[head.skin][:, 2].argmax()]
     return head.skin & ((head.vertices - tip).norm(dim=1) < RADIUS)
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """What a photo's pixels show of the truth's skin, and of the reconstruction."""
+
+    truth: np.ndarray  # [P, 3] mm, true surface points
+    found: np.ndarray  # [P, 3] mm, reconstructed surface points of the head without expression
+    true_albedo: np.ndarray  # [P, 3]
+    found_albedo: np.ndarray  # [P, 3]
+
+
+def pairs(head: Head, result: Reconstruction, albedo: Tensor, photo: int, view: int, size: int) -> Pairs:
+    """Pixel by pixel, in one of a run's photos; `albedo` [1, H, W, 3] is the run's map."""
+    true_scene, model = scene_of(head, view, size), result.model
+    frame = result.frames[photo]
+    true_fragments, fragments = rasterize_scene(true_scene), rasterize_scene(result.scene(photo))
+    row, column = fragments.covered.nonzero().unbind(1)
+    scale, shift = frame.photo_to_image[0, 0], frame.photo_to_image[:, 2]
+    across, down = (
+        ((centre + 0.5 - offset) / scale).long() for centre, offset in zip((column, row), shift, strict=True)
+    )
+    shown = vertex_visibility(true_scene, torch.ones(size, size, dtype=torch.bool)) * near_nose(head)[:, None]
+
+    def seen(values: Tensor) -> Tensor:
+        return interpolate(true_fragments, head.triangles, values)[down, across].double()
+
+    chosen = seen(shown)[:, 0] > SHOWN
+    assert model.uvs is not None and model.uv_triangles is not None
+    uv = interpolate(fragments, model.uv_triangles, model.uvs)[row, column]
+    neutral = interpolate(fragments, model.triangles, without_expression(result))[row, column]
+    values = (seen(head.vertices), neutral.double(), seen(head.material.diffuse[0]), sample_map(albedo, uv)[0])
+    return Pairs(*(value[chosen].detach().double().numpy() for value in values))
+
+
+def without_expression(result: Reconstruction) -> Tensor:
+    """The reconstructed head's vertices [V, 3] without expression."""
+    model = result.model
+    return model.vertices(result.parameters.identity, torch.zeros(1, len(model.expression_names)))[0].detach()
+
+
+def relative_error(found: np.ndarray, true: np.ndarray) -> float:
+    """Root mean square error over the truth's root mean square, after one gain."""
+    gain = (found * true).sum() / (found**2).sum()
+    return float(np.linalg.norm(gain * found - true) / np.linalg.norm(true))
+
+
+@torch.no_grad()
 def measured(head: Head, result: Reconstruction, views: Sequence[int], size: int) -> Errors:
     """The errors of a run on some of the views."""
-    measured_skin = near_nose(head)
-    truth = head.vertices[measured_skin].numpy().astype(float)
-    model = result.model
-    neutral = model.vertices(result.parameters.identity, torch.zeros(1, len(model.expression_names)))
-    meshes = [*result.vertices().detach(), neutral.detach()[0]]
+    near = near_nose(head)
+    truth = head.vertices[near].numpy().astype(float)
+    model, neutral = result.model, without_expression(result)
     geometry = []
-    for vertices in meshes:
+    for vertices in (*result.vertices(), neutral):
         surface = Surface(vertices.numpy().astype(float), model.triangles.numpy())
         geometry.append(float(np.median(surface.distances(surface.aligned(truth)(truth)))))
-    maps = map_material(result, 256)
+    maps = map_material(result, result.material.diffuse.shape[1] if result.material else 256)
     assert maps is not None and model.uvs is not None and model.uv_triangles is not None
+    found = [pairs(head, result, maps.diffuse, photo, view, size) for photo, view in enumerate(views)]
+    own = [relative_error(each.found_albedo, each.true_albedo) for each in found]
+
+    # Skin that any photo shows, also beyond the run's own: the pixels of its own say which point is which.
+    everywhere = torch.ones(size, size, dtype=torch.bool)
+    shown = torch.stack(
+        [vertex_visibility(scene_of(head, view, size), everywhere) for view in range(len(VIEWS))]
+    )
+    chosen = near & (shown[..., 0] > SHOWN).any(0)
+    similarity = Similarity.between(
+        np.concatenate([each.truth for each in found]), np.concatenate([each.found for each in found])
+    )
+    surface = Surface(neutral.numpy().astype(float), model.triangles.numpy())
+    sample = surface.nearest(similarity(head.vertices[chosen].numpy().astype(float)))
     corners = model.uvs[model.uv_triangles]
-    seen = [
-        vertex_visibility(scene_of(head, view, size), torch.ones(size, size, dtype=torch.bool))[:, 0] > 0.3
-        for view in range(len(VIEWS))
-    ]
-
-    def albedo_error(vertices: torch.Tensor, shown: torch.Tensor) -> float:
-        """Over those skin vertices near the nose that are shown."""
-        surface = Surface(vertices.numpy().astype(float), model.triangles.numpy())
-        chosen = (measured_skin & shown).numpy()
-        sample = surface.nearest(surface.aligned(truth)(head.vertices.numpy().astype(float)[chosen]))
-        uv = torch.einsum("wk,fkc->fwc", torch.from_numpy(surface.weights).float(), corners).reshape(-1, 2)
-        found = sample_map(maps.diffuse, uv[sample])[0].double()
-        true = head.material.diffuse[0, torch.from_numpy(chosen)].double()
-        gain = (found * true).sum() / found.square().sum()
-        return float((gain * found - true).norm() / true.norm())
-
-    own = [albedo_error(meshes[i], seen[view]) for i, view in enumerate(views)]
+    uv = torch.einsum("wk,fkc->fwc", torch.from_numpy(surface.weights).float(), corners).reshape(-1, 2)
+    everywhere_found = sample_map(maps.diffuse, uv[sample])[0].double().numpy()
     return Errors(
         float(np.mean(geometry[:-1])),
         geometry[-1],
-        albedo_error(meshes[-1], torch.stack(seen).any(0)),
         float(np.mean(own)),
-        result.metrics["psnr"],
-        result.metrics["seconds"],
+        relative_error(everywhere_found, head.material.diffuse[0, chosen].double().numpy()),
+        result.metrics.get("psnr", math.nan),
+        result.metrics.get("seconds", math.nan),
     )
 
 

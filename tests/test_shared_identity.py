@@ -28,6 +28,9 @@ from nextface.fitting.accumulation import PHOTO_SCALE, PhotoLosses, Shared, diff
 from nextface.fitting.coarse import fit_landmarks, landmark_points
 from nextface.fitting.losses import PhotoTerm
 from nextface.fitting.observation import Observation
+from nextface.fitting.refine import MapWeights, refine
+from nextface.fitting.refinement_space import refinement_space
+from nextface.fitting.statistical import StatisticalWeights, _priors, fit_statistical
 from nextface.fitting.visibility import relative_visibility
 from nextface.models import create as create_model
 from nextface.progress import Silent, Stage
@@ -151,10 +154,6 @@ def test_memory_does_not_grow_with_the_number_of_photos(stage: int, monkeypatch:
 
 def fit(truth: Reconstruction, stage: int, iterations: int = 2) -> Reconstruction:
     """A few iterations of stage 2 or 3, without rays."""
-    from nextface.fitting.refine import MapWeights, refine
-    from nextface.fitting.refinement_space import refinement_space
-    from nextface.fitting.statistical import StatisticalWeights, fit_statistical
-
     observations, renderer = seen(truth), VertexRenderer()
     embedding = truth.model.landmarks("mediapipe")
     assert embedding is not None
@@ -166,6 +165,25 @@ def fit(truth: Reconstruction, stage: int, iterations: int = 2) -> Reconstructio
     maps = {kind: MapWeights(1.0, 1.0, 1.0) for kind in ("diffuse", "specular", "roughness")}
     rest = (0.2, iterations, 1, 0, lambda loss: None, lambda iteration, state: None)
     return refine(truth, base, domain, observations, renderer, maps, *rest)
+
+
+def test_more_photos_mean_more_evidence_against_the_same_prior() -> None:
+    """Photo terms are means, so the priors of what photos share are divided by their number."""
+    alone = in_photos()[0].parameters
+    weights = StatisticalWeights(1.0, 0.5, 3.0, 0.2, 0.2)
+    costs = {}
+    for count in (1, 4):
+        leaves = {item.name: getattr(alone, item.name).clone() for item in fields(alone)}
+        copies = Parameters.joined([Parameters(**leaves)] * count)
+        tracked = Parameters(
+            **{item.name: getattr(copies, item.name).requires_grad_() for item in fields(copies)}
+        )
+        _priors(tracked, weights).backward()
+        costs[count] = {item.name: getattr(tracked, item.name).grad for item in fields(tracked)}
+    for name in OF_THE_PERSON:
+        assert torch.allclose(costs[4][name], costs[1][name] / 4)
+    for name in ("expression", "light"):
+        assert torch.allclose(costs[4][name].sum(0), costs[1][name][0], rtol=1e-4)
 
 
 # Together is better than alone

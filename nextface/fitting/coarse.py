@@ -194,7 +194,7 @@ class _PhotoProblem:
         return lower, upper
 
     def about_identity(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
-        """Precision matrix [K, K] of the identity, and the same times its best value [K], from this photo alone.
+        """Precision matrix [K, K] of the identity, and that times its best value [K], from this photo alone.
 
         To second order around the unknowns, with the photo's own ones eliminated where they are free to move.
         """

@@ -7,24 +7,27 @@ reconstruct("portrait.jpg", "output", Config())
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nextface.config import Config
-    from nextface.engine import reconstruct
+    from nextface.engine import reconstruct, reconstruct_shared
+    from nextface.many import reconstruct_folder
 
 __version__ = "0.1.0"
-__all__ = ["Config", "__version__", "reconstruct"]
+__all__ = ["Config", "__version__", "reconstruct", "reconstruct_folder", "reconstruct_shared"]
+
+_HOMES = {
+    "Config": "nextface.config",
+    "reconstruct": "nextface.engine",
+    "reconstruct_folder": "nextface.many",
+    "reconstruct_shared": "nextface.engine",
+}
 
 
 def __getattr__(name: str) -> object:
     """Import the public names on first use, so that `import nextface` stays instant."""
-    if name == "Config":
-        from nextface.config import Config
-
-        return Config
-    if name == "reconstruct":
-        from nextface.engine import reconstruct
-
-        return reconstruct
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'nextface' has no attribute '{name}'")

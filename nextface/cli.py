@@ -1,6 +1,7 @@
 """The `nextface` command: words in, exit codes out, progress on screen.
 
-Exit codes: 0 done, 2 something the user can mend, 1 our fault, 130 interrupted.
+Exit codes: 0 done, 2 something the user can mend, 1 our fault, 3 a photo of a folder (or every one) failed,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import typer
 
 from nextface import __version__
 from nextface.config import Config
-from nextface.errors import Interrupted, NextFaceError
+from nextface.errors import ConfigError, Interrupted, NextFaceError
 
 app = typer.Typer(
     name="nextface",
@@ -32,6 +33,8 @@ app = typer.Typer(
 )
 
 P = ParamSpec("P")
+
+SOME_FAILED = 3  # the exit code of a folder in which a photo failed, or all did
 
 Output = Annotated[Path, typer.Option(help="Folder for results; each photo gets a folder of its name in it.")]
 ConfigFile = Annotated[
@@ -129,20 +132,78 @@ def _summary(folder: Path, metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _run_folder(folder: Path, output: Path, config: Config, **options: Any) -> None:
+    """Reconstruct every photo in a folder, and print what became of them."""
+    from nextface.many import reconstruct_folder
+    from nextface.progress import on_screen
+
+    outcomes = reconstruct_folder(folder, output, config, progress=on_screen(), **options)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    for outcome in failed:
+        typer.echo(f"Error: {outcome.line()}", err=True)
+    typer.echo(f"\n{len(outcomes) - len(failed)} of {len(outcomes)} photos are reconstructed.")
+    typer.echo(f"{output / 'index.html'} shows them, {output / 'index.json'} lists them.")
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _run_shared(folder: Path, output: Path, config: Config, **options: Any) -> None:
+    """Reconstruct one person from a folder of photos, and print where things are."""
+    from nextface.engine import reconstruct_shared
+    from nextface.progress import on_screen
+
+    result = reconstruct_shared(folder, output, config, progress=on_screen(), **options)
+    typer.echo(_summary(result.folder or output, result.metrics))
+
+
+def _check_options(folder: bool, shared: bool, workers: int | None, face: int | None, resumed: bool) -> None:
+    """Refuse options that mean nothing for what is reconstructed.
+
+    Raises
+    ------
+    ConfigError: naming the option.
+    """
+    if not folder and (shared or workers is not None):
+        option = "--sharedIdentity" if shared else "--workers"
+        raise ConfigError(f"{option} is for several photos: give a folder of photos as --input.")
+    if folder and face is not None:
+        raise ConfigError("--face is for one photo. In a folder, the largest face of each photo is taken.")
+    if shared and workers is not None:
+        raise ConfigError("--workers is for photos of different people; photos of one are fitted together.")
+    if folder and not shared and resumed:
+        raise ConfigError(
+            "--checkpoint is for one photo, or with --sharedIdentity. Give that photo alone as --input."
+        )
+
+
 @app.command()
 @_exit_codes
 def reconstruct(
-    input: Annotated[Path, typer.Option(metavar="PHOTO", help="JPEG, PNG, WebP or HEIC with a face in it.")],
+    input: Annotated[
+        Path,
+        typer.Option(
+            metavar="PHOTO|FOLDER",
+            help="JPEG, PNG, WebP or HEIC with a face in it, or a folder of those.",
+        ),
+    ],
     output: Output = Path("output"),
     config: ConfigFile = None,
     renderer: RendererName = None,
     device: DeviceName = None,
     set_: Overrides = None,
     landmarks: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Landmarks to use instead of detecting them.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Landmarks to use instead of detecting them; for a folder of photos, a folder with NAME.json.",
+        ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Pixels to fit (white) instead of finding the skin.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Pixels to fit (white) instead of finding the skin; for a folder, a folder with NAME.png.",
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE.npz", help="Start from this checkpoint.")
@@ -155,20 +216,30 @@ def reconstruct(
     face: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Which face, counted from 0, largest first.")
     ] = None,
+    shared_identity: Annotated[
+        bool,
+        typer.Option("--sharedIdentity", help="The folder shows one person: fit all photos together."),
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Photos of the folder to work on at the same time.")
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Reconstruct the face in a photo."""
+    """Reconstruct the face in a photo, or in every photo of a folder."""
+    _check_options(input.is_dir(), shared_identity, workers, face, checkpoint is not None)
     skip = {1: skip_stage_1, 2: skip_stage_2, 3: skip_stage_3}
-    _run(
-        input,
-        output,
-        _configure(config, set_, renderer, device, verbose),
-        landmarks=landmarks,
-        mask=mask,
-        checkpoint=checkpoint,
-        skip_stages=frozenset(stage for stage, skipped in skip.items() if skipped),
-        face=face,
-    )
+    settings = _configure(config, set_, renderer, device, verbose)
+    options: dict[str, Any] = {
+        "landmarks": landmarks,
+        "mask": mask,
+        "skip_stages": frozenset(stage for stage, skipped in skip.items() if skipped),
+    }
+    if shared_identity:
+        _run_shared(input, output, settings, checkpoint=checkpoint, **options)
+    elif input.is_dir():
+        _run_folder(input, output, settings, workers=workers or 1, **options)
+    else:
+        _run(input, output, settings, checkpoint=checkpoint, face=face, **options)
 
 
 @app.command()

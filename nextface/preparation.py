@@ -29,6 +29,7 @@ MOSTLY_COVERED = 0.15  # share of the face oval that is not skin, from which on 
 class Prepared:
     """One photo, ready to be fitted."""
 
+    photo: Path
     target: Target
     frame: Frame
     notes: tuple[str, ...]
@@ -40,22 +41,30 @@ def prepare(
     config: Config,
     folder: Path,
     device: str,
-    landmarks: Path | None,
-    mask: Path | None,
-    face: int | None,
+    landmarks: Path | None = None,
+    mask: Path | None = None,
+    face: int | None = None,
+    number: int = 0,
+    searched: str = "searched.png",
 ) -> Prepared:
     """Load a photo, find the face and its skin, and crop to it.
 
-    Saves landmarks_0.png in `folder`, or a picture of what was searched if no face is found.
+    Saves landmarks_i.png in `folder`, or a picture of what was searched if no face is found.
+
+    Parameters
+    ----------
+    number: i, which photo of a person this is.
+    searched: name of the picture of what was searched.
 
     Raises
     ------
-    PhotoError, FaceNotFoundError, MissingPartError: as loading and detection do.
+    PhotoError, FaceNotFoundError, MissingPartError, ConfigError: as loading, detection, and reading landmarks
+        and masks do.
     """
     photo = load_photo(path)
     notes: tuple[str, ...] = ()
     if landmarks is None:
-        detection = detect(photo, config.landmarksDetectorType, face, folder / "searched.png")
+        detection = detect(photo, config.landmarksDetectorType, face, folder / searched)
         found, notes = detection.landmarks, detection.notes
     else:
         found = read_landmarks(landmarks)
@@ -74,11 +83,12 @@ def prepare(
             f"{region.covered_fraction:.0%} of the face is covered or not recognised as skin; what is hidden "
             "is filled in from the statistical model. A mask with the skin painted white helps: --mask."
         )
-    draw_landmarks(folder / "landmarks_0.png", crop, points)
+    drawn = folder / f"landmarks_{number}.png"
+    draw_landmarks(drawn, crop, points)
     if not chosen.any():
         what = f"The mask {mask} has no white pixel on the face" if mask else f"No skin is recognised in {path}"
         raise FaceNotFoundError(
-            f"{what}; {folder / 'landmarks_0.png'} shows where it was looked for. "
+            f"{what}; {drawn} shows where it was looked for. "
             "Paint the skin of the face white in a mask and pass it with --mask, or check the landmarks."
         )
     height, width = crop.srgb.shape[:2]
@@ -96,7 +106,7 @@ def prepare(
     )
     centre = crop.photo_to_image @ np.array([full[0] / 2, full[1] / 2, 1])
     frame = Frame(width, height, torch.from_numpy(centre[None]).float().to(device), crop.photo_to_image)
-    return Prepared(Target(observation, region.oval), frame, notes, tuple(warnings))
+    return Prepared(path, Target(observation, region.oval), frame, notes, tuple(warnings))
 
 
 def _cropped_mask(mask: np.ndarray, photo: Photo, landmarks: Landmarks, config: Config) -> np.ndarray:

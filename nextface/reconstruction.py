@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,17 @@ from nextface.models.face_model import FaceModel
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 
 LIGHT_LOBES = 256  # more than the 144 coefficients of 12 bands, so that lobes span every band
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # version 1 knows one photo only, without a leading dimension
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What the stages optimise. N counts photos; S is 1 for a shared identity, else N."""
+    """What the stages optimise: one person in N photos."""
 
-    identity: Tensor  # [S, identity_size] standard deviations
+    identity: Tensor  # [1, identity_size] standard deviations
     expression: Tensor  # [N, E] within the model's bounds
-    albedo: Tensor  # [S, albedo_size] standard deviations
+    albedo: Tensor  # [1, albedo_size] standard deviations
     rotation: Tensor  # [N, 3] axis-angle, radians, model to camera
     translation: Tensor  # [N, 3] mm, model to camera
     focal: Tensor  # [N] log of the focal length in pixels
@@ -44,9 +45,32 @@ class Parameters:
         """The same values on another device."""
         return Parameters(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
 
+    def __getitem__(self, photo: int) -> Parameters:
+        """Those of one photo, with N = 1; gradients reach these tensors."""
+        pick = slice(photo, photo + 1)
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return Parameters(
+            **{name: value if name in OF_THE_PERSON else value[pick] for name, value in values.items()}
+        )
+
+    @classmethod
+    def joined(cls, photos: Sequence[Parameters]) -> Parameters:
+        """Parameters of N photos from N times one photo's, with the first one's identity and albedo."""
+        return cls(
+            **{
+                item.name: getattr(photos[0], item.name)
+                if item.name in OF_THE_PERSON
+                else torch.cat([getattr(photo, item.name) for photo in photos])
+                for item in fields(cls)
+            }
+        )
+
     def is_finite(self) -> bool:
         """True if no value is NaN or infinite."""
         return all(bool(torch.isfinite(getattr(self, item.name)).all()) for item in fields(self))
+
+
+OF_THE_PERSON = ("identity", "albedo")  # parameters that all photos share
 
 
 @dataclass(frozen=True)
@@ -55,17 +79,20 @@ class Frame:
 
     width: int  # pixels
     height: int  # pixels
-    principal: Tensor  # [N, 2] pixels: the centre of the uncropped photo, carried through the crop
+    principal: Tensor  # [1, 2] pixels: the centre of the uncropped photo, carried through the crop
     photo_to_image: np.ndarray  # [2, 3] float64, pixels of the uncropped photo to pixels of this frame
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A person in a photo: everything that is needed to draw and export the face."""
+    """A person in one photo or several: everything that is needed to draw and export the face.
+
+    `reconstruction[i]` is the same person in photo i alone.
+    """
 
     model: FaceModel
     parameters: Parameters
-    frame: Frame
+    frames: tuple[Frame, ...]  # one for each photo
     bands: int
     environment_height: int
     material: Material | None = None  # refined maps or vertex values; None: the model's reflectance
@@ -73,38 +100,49 @@ class Reconstruction:
     metrics: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None  # where the results were written
 
+    def __len__(self) -> int:
+        """The number of photos N."""
+        return len(self.frames)
+
+    def __getitem__(self, photo: int) -> Reconstruction:
+        """The person in one photo, with N = 1; gradients reach this reconstruction's tensors."""
+        if not 0 <= photo < len(self):
+            raise IndexError(f"there is no photo {photo}; there are {len(self)}, counted from 0")
+        return replace(self, parameters=self.parameters[photo], frames=(self.frames[photo],))
+
     def light_coefficients(self) -> Tensor:
-        """Spherical harmonics [N, bands^2, 3] of the light, which is non-negative by construction."""
+        """Spherical harmonics [N, bands^2, 3] of the lights, which are non-negative by construction."""
         lobes = positive_lobes(self.bands, LIGHT_LOBES).to(self.parameters.light)
         return lobes @ self.parameters.light.exp()
 
     def vertices(self) -> Tensor:
         """Vertices [N, V, 3] in model space, mm."""
         parameters = self.parameters
-        count = parameters.expression.shape[0]
-        return self.model.vertices(parameters.identity.expand(count, -1), parameters.expression)
+        return self.model.vertices(parameters.identity.expand(len(self), -1), parameters.expression)
 
-    def camera(self) -> Camera:
-        """The camera and the pose of the head in it."""
-        parameters, frame = self.parameters, self.frame
+    def camera(self, photo: int = 0) -> Camera:
+        """The camera of one photo (N = 1), and the pose of the head in it."""
+        parameters, frame = self.parameters[photo], self.frames[photo]
         intrinsics = intrinsic_matrix(parameters.focal.exp(), frame.principal.to(parameters.focal))
         return Camera(intrinsics, parameters.rotation, parameters.translation, frame.width, frame.height)
 
     def environment(self) -> Environment:
-        """The light as a latitude-longitude map."""
+        """The light of every photo as a latitude-longitude map."""
         return Environment(evaluate_map(self.light_coefficients(), self.environment_height))
 
     def model_material(self) -> Material:
-        """The statistical reflectance at the vertices."""
-        count = self.parameters.expression.shape[0]
-        values = self.model.reflectance(self.parameters.albedo.expand(count, -1))
+        """The person's statistical reflectance at the vertices, [1, V, C]."""
+        values = self.model.reflectance(self.parameters.albedo)
         return Material(values.diffuse, values.specular, values.roughness)
 
-    def scene(self) -> Scene:
-        """The scene that a renderer draws; differentiable in the parameters."""
-        model = self.model
-        mesh = Mesh.from_vertices(self.vertices(), model.triangles, model.uvs, model.uv_triangles)
-        return Scene(mesh, self.material or self.model_material(), self.environment(), self.camera())
+    def scene(self, photo: int = 0) -> Scene:
+        """The scene (N = 1) of one photo, as a renderer draws it; differentiable in the parameters.
+
+        Photos differ in size, so each has a scene of its own.
+        """
+        model, alone = self.model, self[photo]
+        mesh = Mesh.from_vertices(alone.vertices(), model.triangles, model.uvs, model.uv_triangles)
+        return Scene(mesh, self.material or self.model_material(), alone.environment(), alone.camera())
 
     def with_parameters(self, parameters: Parameters) -> Reconstruction:
         """This reconstruction with other parameters."""
@@ -118,10 +156,10 @@ class Reconstruction:
             "finished": finished,
             "model": self.model.name,
             "bands": self.bands,
-            "width": self.frame.width,
-            "height": self.frame.height,
-            "principal": self.frame.principal.cpu().numpy(),
-            "photoToImage": self.frame.photo_to_image,
+            "width": [frame.width for frame in self.frames],
+            "height": [frame.height for frame in self.frames],
+            "principal": np.concatenate([frame.principal.cpu().numpy() for frame in self.frames]),
+            "photoToImage": np.stack([frame.photo_to_image for frame in self.frames]),
         }
         for item in fields(self.parameters):
             arrays[item.name] = getattr(self.parameters, item.name).detach().cpu().numpy()
@@ -145,8 +183,8 @@ class Checkpoint:
     material: Material | None  # refined maps or vertex values
     confidence: Tensor | None  # [1, H, W, 3] of the maps
     bands: int
-    size: tuple[int, int]  # width, height of the frame it was made in
-    photo_to_image: np.ndarray  # [2, 3]
+    sizes: np.ndarray  # [N, 2] width, height of the frames it was made in
+    photo_to_image: np.ndarray  # [N, 2, 3]
 
     @classmethod
     def load(cls, path: Path, model: FaceModel) -> Checkpoint:
@@ -163,9 +201,10 @@ class Checkpoint:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
-            if int(arrays["version"]) != CHECKPOINT_VERSION:
+            if int(arrays["version"]) not in READABLE_VERSIONS:
+                readable = " and ".join(map(str, READABLE_VERSIONS))
                 raise CheckpointError(
-                    f"{path} is of version {arrays['version']}; this program reads {CHECKPOINT_VERSION}."
+                    f"{path} is of version {arrays['version']}; this program reads {readable}."
                 )
             if str(arrays["model"]) != model.name:
                 raise CheckpointError(
@@ -190,8 +229,8 @@ class Checkpoint:
                 material,
                 confidence,
                 int(arrays["bands"]),
-                (int(arrays["width"]), int(arrays["height"])),
-                arrays["photoToImage"],
+                np.stack([arrays["width"], arrays["height"]], -1).reshape(-1, 2),
+                arrays["photoToImage"].reshape(-1, 2, 3),
             )
         except (ValueError, TypeError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
             raise CheckpointError(
@@ -206,11 +245,15 @@ class Checkpoint:
             "focal": (),
             "light": (LIGHT_LOBES, 3),
         }
+        photos = len(checkpoint.photo_to_image)
         for name, size in sizes.items():
-            found = tuple(getattr(parameters, name).shape[1:])
-            if found != size:
+            found, wanted = (
+                tuple(getattr(parameters, name).shape),
+                (1 if name in OF_THE_PERSON else photos, *size),
+            )
+            if found != wanted:
                 raise CheckpointError(
-                    f"{path} does not fit this program's face model: {name} is {found}, not {size}."
+                    f"{path} does not fit this program's face model: {name} is {found}, not {wanted}."
                 )
         if not parameters.is_finite():
             raise CheckpointError(f"{path} holds values that are not finite; start from an earlier checkpoint.")
@@ -219,30 +262,21 @@ class Checkpoint:
     def resumed(self, reconstruction: Reconstruction, resolution: int) -> tuple[Reconstruction, list[str]]:
         """The checkpoint's values in this run's frame, and notes on what had to be converted.
 
-        The focal length follows the frame's scale, maps are resampled to `resolution`, and light keeps its
+        The focal length follows the frames' scale, maps are resampled to `resolution`, and light keeps its
         lobes: with fewer bands the same lobes are drawn smoother.
 
         Raises
         ------
-        CheckpointError: if the checkpoint is of another photo, or of another part of it.
+        CheckpointError: if the checkpoint is of other photos, or of other parts of them.
         """
-        frame, notes = reconstruction.frame, []
-        ours, theirs = (
-            _photo_box(frame.photo_to_image, (frame.width, frame.height)),
-            _photo_box(self.photo_to_image, self.size),
-        )
-        if np.abs(ours - theirs).max() > SAME_CROP * (ours[2:] - ours[:2]).max():
+        notes: list[str] = []
+        if len(self.sizes) != len(reconstruction):
             raise CheckpointError(
-                f"{self.path} was made from another photo, or another face in it: it covers the photo's pixels "
-                f"{theirs.round().astype(int).tolist()}, this run {ours.round().astype(int).tolist()}."
+                f"{self.path} was made from {len(self.sizes)} photo(s), this run has {len(reconstruction)}."
             )
-        scale = float(frame.photo_to_image[0, 0] / self.photo_to_image[0, 0])
-        parameters = replace(self.parameters, focal=self.parameters.focal + math.log(scale))
-        if abs(scale - 1) > 1e-6:
-            notes.append(
-                f"the photo was processed at {self.size[0]} x {self.size[1]} pixels; "
-                f"the focal length is scaled by {scale:.3f}"
-            )
+        scales = [self._scale_to(frame, photo, notes) for photo, frame in enumerate(reconstruction.frames)]
+        focal = self.parameters.focal
+        parameters = replace(self.parameters, focal=focal + torch.tensor(scales).log().to(focal))
         if self.bands != reconstruction.bands:
             notes.append(f"the light had {self.bands} bands, this run has {reconstruction.bands}")
         device = str(reconstruction.parameters.focal.device)
@@ -259,11 +293,31 @@ class Checkpoint:
             reconstruction, parameters=parameters.to(device), material=material, confidence=confidence
         ), notes
 
+    def _scale_to(self, frame: Frame, photo: int, notes: list[str]) -> float:
+        """How much larger a photo's pixels are drawn in this run's frame; a change is noted."""
+        size, photo_to_image = self.sizes[photo], self.photo_to_image[photo]
+        ours = _photo_box(frame.photo_to_image, (frame.width, frame.height))
+        theirs = _photo_box(photo_to_image, size)
+        number = f" {photo}" if len(self.sizes) > 1 else ""
+        if np.abs(ours - theirs).max() > SAME_CROP * (ours[2:] - ours[:2]).max():
+            raise CheckpointError(
+                f"{self.path} was made from another photo{number}, or another face in it: it covers the "
+                f"photo's pixels {theirs.round().astype(int).tolist()}, "
+                f"this run {ours.round().astype(int).tolist()}."
+            )
+        scale = float(frame.photo_to_image[0, 0] / photo_to_image[0, 0])
+        if abs(scale - 1) > 1e-6:
+            notes.append(
+                f"the photo{number} was processed at {size[0]} x {size[1]} pixels; "
+                f"the focal length is scaled by {scale:.3f}"
+            )
+        return scale
+
 
 SAME_CROP = 0.02  # of the crop's size: crops of one face at two resolutions differ by their rounding
 
 
-def _photo_box(photo_to_image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _photo_box(photo_to_image: np.ndarray, size: Sequence[int] | np.ndarray) -> np.ndarray:
     """The frame's corners (x0, y0, x1, y1) in pixels of the uncropped photo."""
     scale, offset = photo_to_image[0, 0], photo_to_image[:, 2]
     return np.concatenate([-offset, np.array(size) - offset]) / scale

@@ -8,6 +8,7 @@ the ray tracer.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from nextface.config import Config
@@ -28,6 +29,16 @@ def renderer_threads(config: Config) -> int:
     if config.deterministic:
         return 1
     return config.threads or available_cores()
+
+
+def share_of_cores(config: Config, workers: int) -> Config:
+    """The configuration for one of several processes that work at the same time.
+
+    What the key `threads` says holds for each of them; where it leaves the choice, they share the cores.
+    """
+    if config.threads or config.renderer == "vertex":
+        return config
+    return replace(config, threads=max(available_cores() // workers, 1))
 
 
 def limit_threads(config: Config) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 import renderers
 from nextface.colour import linear_to_srgb
+from nextface.config import Config
 from nextface.fitting.coarse import landmark_points
 from nextface.geometry import focal_pixels
 from nextface.lighting import fibonacci_directions
@@ -38,15 +40,35 @@ def smooth_light() -> Tensor:
     return (power[:, None] * tint * (0.9 * 4 * math.pi / LIGHT_LOBES)).log()[None].float()
 
 
-def person(model: FaceModel, size: int, shape_seed: int = 3) -> Reconstruction:
-    """Somebody with a face of their own, turned and smiling a little, in a photo of size x size pixels."""
+def fitting_config(size: int, **changes: Any) -> Config:
+    """Settings that fit a photo of size x size pixels whose focal length is known, with ray tracing."""
+    settings: dict[str, Any] = {
+        "renderer": "mitsuba",
+        "device": "cpu",
+        "maxResolution": size,
+        "focalLength35mm": FOCAL_35MM,
+        "optimizeFocalLength": False,
+        "textureResolution": 256,
+    }
+    return Config(**(settings | changes))
+
+
+def person(
+    model: FaceModel, size: int, shape_seed: int = 3, turned: tuple[float, float] = (6, 12)
+) -> Reconstruction:
+    """Somebody with a face of their own, smiling a little, in a photo of size x size pixels.
+
+    Parameters
+    ----------
+    turned: degrees down and to the side.
+    """
     chosen = np.random.default_rng(shape_seed).normal(size=8)
     identity = torch.zeros(1, model.identity_size)
     identity[0, :8] = torch.from_numpy(chosen).float()
     expression = torch.tensor([[EXPRESSION.get(name, 0.0) for name in model.expression_names]])
     albedo = torch.zeros(1, model.albedo_size)
     albedo[0, :3] = torch.tensor([0.7, -0.5, 0.4])
-    pose = Rotation.from_rotvec([math.pi, 0, 0]) * Rotation.from_euler("xy", [6, 12], degrees=True)
+    pose = Rotation.from_rotvec([math.pi, 0, 0]) * Rotation.from_euler("xy", turned, degrees=True)
     parameters = Parameters(
         identity,
         expression,
@@ -58,7 +80,7 @@ def person(model: FaceModel, size: int, shape_seed: int = 3) -> Reconstruction:
     )
     middle = torch.full((1, 2), size / 2)
     frame = Frame(size, size, middle, np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
-    return Reconstruction(model, parameters, frame, bands=9, environment_height=64)
+    return Reconstruction(model, parameters, (frame,), bands=9, environment_height=64)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ def nextface(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProces
 def test_help_lists_every_promised_option() -> None:
     assert {"reconstruct", "demo", "doctor", "config"} <= set(nextface("--help").stdout.split())
     options = nextface("reconstruct", "--help").stdout.split()
-    names = "input output config renderer device set landmarks mask checkpoint face verbose"
+    names = (
+        "input output config renderer device set landmarks mask checkpoint face verbose workers sharedIdentity"
+    )
     for option in [f"--{name}" for name in names.split(" ")] + [f"--skipStage{stage}" for stage in (1, 2, 3)]:
         assert option in options
 
@@ -56,6 +58,12 @@ def test_config_prints_a_configuration(tmp_path: Path) -> None:
         (["reconstruct", "--input", "a.jpg", "--set", "bandz=3"], ["--set", "Did you mean bands?"]),
         (["reconstruct", "--input", "a.jpg", "--set", "bands"], ["--set", "key=value"]),
         (["reconstruct", "--input", "a.jpg", "--config", "missing.ini"], ["missing.ini", "cannot be read"]),
+        (["reconstruct", "--input", "a.jpg", "--workers", "2"], ["--workers", "folder"]),
+        (["reconstruct", "--input", "a.jpg", "--sharedIdentity"], ["--sharedIdentity", "folder"]),
+        (["reconstruct", "--input", "tests", "--face", "1"], ["--face", "one photo"]),
+        (["reconstruct", "--input", "tests", "--checkpoint", "c.npz"], ["--checkpoint", "--sharedIdentity"]),
+        (["reconstruct", "--input", "tests", "--sharedIdentity", "--workers", "2"], ["--workers", "together"]),
+        (["reconstruct", "--input", "tests"], ["no photo", "tests"]),
         (["demo", "--set", "camFocalLength=500"], ["camFocalLength", "focalLength35mm", "50"]),
         (["bogus"], ["bogus"]),
     ],

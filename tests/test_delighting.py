@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from rendered_photo import FOCAL_35MM, person, photograph, relative_error
+from rendered_photo import fitting_config, person, photograph, relative_error
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from nextface import Config, reconstruct
+from nextface import reconstruct
 from nextface.baking import bake_vertices, texel_points
 from nextface.lighting import map_directions
 from nextface.models import create as create_model
@@ -80,16 +80,7 @@ def delit(tmp_path_factory: pytest.TempPathFactory) -> Delit:
     truth = person(model, SIZE)
     scene, plain = with_moles(truth)
     files = photograph(truth, folder, scene, samples=1024)
-    config = Config(
-        renderer="mitsuba",
-        device="cpu",
-        maxResolution=SIZE,
-        focalLength35mm=FOCAL_35MM,
-        optimizeFocalLength=False,
-        iterStep2=100,
-        rtSamples=32,
-        textureResolution=MAP_SIZE,
-    )
+    config = fitting_config(SIZE, iterStep2=100, rtSamples=32, textureResolution=MAP_SIZE)
     result = reconstruct(files.photo, folder, config, landmarks=files.landmarks)
     assert result.material is not None and result.confidence is not None
     before = Checkpoint.load(folder / "photo" / "checkpoints" / "stage2.npz", model)

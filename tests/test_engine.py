@@ -182,10 +182,10 @@ def test_given_landmarks_are_used_instead_of_detected_ones(
         results.append(
             reconstruct(PORTRAIT, tmp_path, tiny_config, landmarks=path, skip_stages=frozenset({2, 3}))
         )
-    crops = [result.frame.photo_to_image[:, 2] for result in results]
+    crops = [result.frames[0].photo_to_image[:, 2] for result in results]
     detected = json.loads((finished / "scene_0.json").read_text())["photoToImage"]
-    assert np.allclose(results[0].frame.photo_to_image, detected)
-    moved = (crops[1] - crops[0]) / results[0].frame.photo_to_image[0, 0]
+    assert np.allclose(results[0].frames[0].photo_to_image, detected)
+    moved = (crops[1] - crops[0]) / results[0].frames[0].photo_to_image[0, 0]
     assert np.allclose(moved, [-15, 0], atol=1.5)
 
 
@@ -242,18 +242,18 @@ def test_a_checkpoint_goes_on_at_another_photo_size(
     config = replace(tiny_config, maxResolution=128)
     result = reconstruct(PORTRAIT, tmp_path, config, checkpoint=checkpoint_of(finished, 3), progress=diary)
     before = json.loads((finished / "scene_0.json").read_text())
-    scale = result.frame.width / before["width"]
+    scale = result.frames[0].width / before["width"]
     assert scale == pytest.approx(2, rel=0.02)
     intrinsics = result.camera().intrinsics[0].numpy()
     old = np.array(before["K"])
     assert intrinsics[0, 0] == pytest.approx(
-        old[0, 0] * result.frame.photo_to_image[0, 0] / before["photoToImage"][0][0]
+        old[0, 0] * result.frames[0].photo_to_image[0, 0] / before["photoToImage"][0][0]
     )
     point = np.array([10.0, 20.0, 500.0])
     in_photo = []
     for matrix, to_image in (
         (old, np.array(before["photoToImage"])),
-        (intrinsics, result.frame.photo_to_image),
+        (intrinsics, result.frames[0].photo_to_image),
     ):
         x, y, w = matrix @ point
         in_photo.append((np.array([x / w, y / w]) - to_image[:, 2]) / to_image[0, 0])

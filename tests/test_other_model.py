@@ -118,7 +118,7 @@ def test_its_landmarks_meet_the_photos(fitted: Fitted) -> None:
     from nextface.landmarks import detect, face_width
     from nextface.photo import load_photo
 
-    seen = detect(load_photo(PORTRAIT)).landmarks.transformed(fitted.result.frame.photo_to_image)
+    seen = detect(load_photo(PORTRAIT)).landmarks.transformed(fitted.result.frames[0].photo_to_image)
     points = landmark_points(fitted.result.vertices(), fitted.result.model, fitted.embedding)
     projected = fitted.result.camera().project(points)[0].numpy()
     inner = ~fitted.embedding.contour.numpy()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import PORTRAIT, SMALL
-from rendered_photo import FOCAL_35MM, person, photograph, relative_error, rigid_distance, turn_between
+from rendered_photo import fitting_config, person, photograph, relative_error, rigid_distance, turn_between
 from torch import Tensor
 
 import renderers
@@ -55,15 +55,7 @@ def recovered(tmp_path_factory: pytest.TempPathFactory) -> Recovered:
     folder = tmp_path_factory.mktemp("recovery")
     truth = person(create_model("open"), SIZE)
     files = photograph(truth, folder)
-    config = Config(
-        renderer="mitsuba",
-        device="cpu",
-        maxResolution=SIZE,
-        focalLength35mm=FOCAL_35MM,
-        optimizeFocalLength=False,
-        rtSamples=16,
-        textureResolution=256,
-    )
+    config = fitting_config(SIZE, rtSamples=16)
     assert config.iterStep2 == DEFAULTS["iterStep2"]
     found = reconstruct(files.photo, folder, config, landmarks=files.landmarks, skip_stages=frozenset({3}))
     checkpoint = Checkpoint.load(folder / "photo" / "checkpoints" / "stage1.npz", truth.model)
@@ -163,4 +155,4 @@ def fitted_state(folder: Path, portrait: Prepared, stage: int) -> Reconstruction
     """What a finished run had after a stage."""
     model = create_model("open")
     checkpoint = Checkpoint.load(folder / "checkpoints" / f"stage{stage}.npz", model)
-    return Reconstruction(model, checkpoint.parameters, portrait.frame, bands=9, environment_height=64)
+    return Reconstruction(model, checkpoint.parameters, (portrait.frame,), bands=9, environment_height=64)

@@ -14,7 +14,7 @@ from nextface.reconstruction import Reconstruction
 
 
 def write_debug(folder: Path, name: str, state: Reconstruction, encoded: np.ndarray, target: Target) -> None:
-    """Write render, photo and absolute difference side by side, and the mesh.
+    """Write one photo's (N = 1) render, the photo and their absolute difference, and the mesh.
 
     Parameters
     ----------
@@ -22,4 +22,4 @@ def write_debug(folder: Path, name: str, state: Reconstruction, encoded: np.ndar
     """
     shown, photo = over_black(encoded).astype(float) / 255, target.srgb8.astype(float) / 255
     write_png(folder / f"{name}.png", np.concatenate([shown, photo, np.abs(shown - photo)], 1))
-    write_obj(folder / f"{name}.obj", state.scene().mesh, 0, None)
+    write_obj(folder / f"{name}.obj", state.scene().mesh)

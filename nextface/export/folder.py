@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from nextface.scene import Material, Mesh
 from renderers.renderer import Renderer
 
 SCHEMA_VERSION = 1
+NEUTRAL_MESH = "meshNeutral0.obj"
 
 
 def draw(
@@ -28,7 +29,7 @@ def draw(
 ) -> np.ndarray:
     """The fitted render of one photo: 8-bit sRGB RGBA with straight alpha."""
     with torch.no_grad():
-        return encode(renderer.render(reconstruction.scene()[photo], samples, seed)[0])
+        return encode(renderer.render(reconstruction.scene(photo), samples, seed)[0])
 
 
 def compare(encoded: np.ndarray, target: Target) -> dict[str, float | None]:
@@ -45,7 +46,7 @@ def map_material(reconstruction: Reconstruction, resolution: int) -> Material | 
     mesh = reconstruction.scene().mesh
     return Material(
         *(
-            bake_vertices(values[:1], mesh, resolution)
+            bake_vertices(values, mesh, resolution)
             for values in (material.diffuse, material.specular, material.roughness)
         )
     )
@@ -54,77 +55,77 @@ def map_material(reconstruction: Reconstruction, resolution: int) -> Material | 
 @torch.no_grad()
 def write_results(
     reconstruction: Reconstruction,
-    target: Target,
+    targets: Sequence[Target],
     renderer: Renderer,
     folder: Path,
     samples: int,
     seed: int,
     resolution: int,
     exr: bool,
-    photo: int = 0,
-) -> dict[str, float | None]:
-    """Write every result file of one photo except metrics.json; returns the PSNR figures.
+) -> list[dict[str, float | None]]:
+    """Write every result file except metrics.json; returns each photo's PSNR figures.
+
+    Maps and the head without expression belong to the person and are written once, with number 0.
 
     Parameters
     ----------
+    targets: the photos, one for each of the reconstruction's.
     samples, resolution: light paths a pixel of the pictures, and size of maps that must still be baked.
     """
-    files: dict[str, str] = {}
-    encoded = draw(reconstruction, renderer, samples, seed, photo)
-    scene = reconstruction.scene()[photo]
-    light = encode(renderer.render(scene.with_material(clay_material(scene)), samples, seed + 1)[0])
-    for kind, image in {
-        "reconstruction": encoded,
-        "render": panels(target.srgb8, encoded, light, reflectance_images(scene)),
-        "input": target.srgb8,
-        "mask": target.mask,
-    }.items():
-        files[kind] = f"{kind}_{photo}.png"
-        write_png(folder / files[kind], image.astype(float) / (1 if image.dtype == bool else 255))
     maps = map_material(reconstruction, resolution)
-    names = write_maps(maps, folder, 0, reconstruction.confidence) if maps else None
-    files.update(names or {})
-    files["mesh"], files["meshNeutral"] = f"mesh{photo}.obj", f"meshNeutral{photo}.obj"
-    write_obj(folder / files["mesh"], scene.mesh, 0, names)
-    write_obj(folder / files["meshNeutral"], _neutral(reconstruction, photo), 0, names)
-    for name in write_environment(reconstruction, photo, folder, exr):
-        files["environmentPreview" if name.endswith(".png") else "environment"] = name
-    if (folder / f"landmarks_{photo}.png").exists():
-        files["landmarks"] = f"landmarks_{photo}.png"
-    write_json(folder / f"scene_{photo}.json", scene_description(reconstruction, photo, files))
-    return compare(encoded, target)
+    names = write_maps(maps, folder, reconstruction.confidence) if maps else {}
+    write_obj(folder / NEUTRAL_MESH, _neutral(reconstruction), names)
+    figures = []
+    for photo, target in enumerate(targets):
+        encoded = draw(reconstruction, renderer, samples, seed, photo)
+        scene = reconstruction.scene(photo)
+        light = encode(renderer.render(scene.with_material(clay_material(scene)), samples, seed + 1)[0])
+        files = {**names, "mesh": f"mesh{photo}.obj", "meshNeutral": NEUTRAL_MESH}
+        for kind, image in {
+            "reconstruction": encoded,
+            "render": panels(target.srgb8, encoded, light, reflectance_images(scene)),
+            "input": target.srgb8,
+            "mask": target.mask,
+        }.items():
+            files[kind] = f"{kind}_{photo}.png"
+            write_png(folder / files[kind], image.astype(float) / (1 if image.dtype == bool else 255))
+        write_obj(folder / files["mesh"], scene.mesh, names)
+        for name in write_environment(reconstruction[photo], photo, folder, exr):
+            files["environmentPreview" if name.endswith(".png") else "environment"] = name
+        if (folder / f"landmarks_{photo}.png").exists():
+            files["landmarks"] = f"landmarks_{photo}.png"
+        write_json(folder / f"scene_{photo}.json", scene_description(reconstruction[photo], files))
+        figures.append(compare(encoded, target))
+    return figures
 
 
-def scene_description(reconstruction: Reconstruction, photo: int, files: dict[str, str]) -> dict[str, Any]:
-    """Camera, pose, light and coefficients of one photo, as scene_i.json holds them."""
-    parameters, frame = reconstruction.parameters, reconstruction.frame
-    person = min(photo, parameters.identity.shape[0] - 1)
+def scene_description(reconstruction: Reconstruction, files: dict[str, str]) -> dict[str, Any]:
+    """Camera, pose, light and coefficients of one photo (N = 1), as scene_i.json holds them."""
+    parameters, (frame,) = reconstruction.parameters, reconstruction.frames
     return {
         "schemaVersion": SCHEMA_VERSION,
-        "K": reconstruction.camera().intrinsics[photo].tolist(),
+        "K": reconstruction.camera().intrinsics[0].tolist(),
         "width": frame.width,
         "height": frame.height,
-        "rotation": parameters.rotation[photo].tolist(),
-        "translation": parameters.translation[photo].tolist(),
+        "rotation": parameters.rotation[0].tolist(),
+        "translation": parameters.translation[0].tolist(),
         "photoToImage": frame.photo_to_image.tolist(),
         "sh": {
             "bands": reconstruction.bands,
-            "coefficients": reconstruction.light_coefficients()[photo].tolist(),
+            "coefficients": reconstruction.light_coefficients()[0].tolist(),
         },
         "model": {
             "name": reconstruction.model.name,
-            "identity": parameters.identity[person].tolist(),
-            "expression": parameters.expression[photo].tolist(),
-            "albedo": parameters.albedo[person].tolist(),
+            "identity": parameters.identity[0].tolist(),
+            "expression": parameters.expression[0].tolist(),
+            "albedo": parameters.albedo[0].tolist(),
         },
         "files": files,
     }
 
 
-def _neutral(reconstruction: Reconstruction, photo: int) -> Mesh:
-    parameters, model = reconstruction.parameters, reconstruction.model
-    neutral = reconstruction.with_parameters(
-        replace(parameters, expression=torch.zeros_like(parameters.expression))
-    )
-    vertices = neutral.vertices()[photo : photo + 1]
+def _neutral(reconstruction: Reconstruction) -> Mesh:
+    """The person's head without expression."""
+    model, identity = reconstruction.model, reconstruction.parameters.identity
+    vertices = model.vertices(identity, identity.new_zeros(1, len(model.expression_names)))
     return Mesh.from_vertices(vertices, model.triangles, model.uvs, model.uv_triangles)

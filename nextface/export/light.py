@@ -10,8 +10,8 @@ from nextface.reconstruction import Reconstruction
 
 
 def write_environment(reconstruction: Reconstruction, photo: int, folder: Path, exr: bool) -> list[str]:
-    """Write envMap_i.exr (linear radiance) and envMap_i.png (a preview scaled to its brightest texel)."""
-    radiance = reconstruction.environment().radiance[photo].detach().cpu().numpy()
+    """Write one photo's (N = 1) envMap_i.exr (linear radiance) and envMap_i.png (scaled to its maximum)."""
+    radiance = reconstruction.environment().radiance[0].detach().cpu().numpy()
     names = [f"envMap_{photo}.png"]
     write_png(folder / names[0], linear_to_srgb(radiance / max(radiance.max(), 1e-9)))
     if exr:

@@ -12,9 +12,7 @@ from nextface.reflectance import SPECULAR_RANGE
 from nextface.scene import Material
 
 
-def write_maps(
-    material: Material, folder: Path, index: int = 0, confidence: Tensor | None = None
-) -> dict[str, str]:
+def write_maps(material: Material, folder: Path, confidence: Tensor | None = None) -> dict[str, str]:
     """Write the maps of one person, and what they rest on.
 
     diffuseMap is sRGB-encoded (8 bits); specularMap holds F0 / 0.08 and roughnessMap roughness, both linear
@@ -24,7 +22,7 @@ def write_maps(
     -------
     File names by kind.
     """
-    names = {kind: f"{kind}Map_{index}.png" for kind in ("diffuse", "specular", "roughness")}
+    names = {kind: f"{kind}Map_0.png" for kind in ("diffuse", "specular", "roughness")}
     diffuse, specular, roughness = (
         values[0].detach().cpu().numpy() for values in (material.diffuse, material.specular, material.roughness)
     )
@@ -32,6 +30,6 @@ def write_maps(
     write_png(folder / names["specular"], specular[..., 0] / SPECULAR_RANGE[1], bits=16)
     write_png(folder / names["roughness"], roughness[..., 0], bits=16)
     if confidence is not None:
-        names["visibility"] = f"visibility_{index}.png"
+        names["visibility"] = "visibility_0.png"
         write_png(folder / names["visibility"], confidence[0].detach().cpu().numpy())
     return names

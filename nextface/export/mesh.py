@@ -11,15 +11,15 @@ from nextface.atomic import replacing
 from nextface.scene import Mesh
 
 
-def write_obj(path: Path, mesh: Mesh, photo: int, maps: Mapping[str, str] | None) -> None:
-    """Write one photo's mesh in model space (mm, y up) with normals, UVs and, where there are maps, an .mtl.
+def write_obj(path: Path, mesh: Mesh, maps: Mapping[str, str] | None = None) -> None:
+    """Write one photo's mesh (N = 1) in model space (mm, y up) with normals, UVs and, given maps, an .mtl.
 
     Parameters
     ----------
     maps: file names by kind ("diffuse", "specular", "roughness"), beside the mesh.
     """
-    vertices = mesh.vertices[photo].detach().cpu().numpy()
-    normals = mesh.normals[photo].detach().cpu().numpy()
+    vertices = mesh.vertices[0].detach().cpu().numpy()
+    normals = mesh.normals[0].detach().cpu().numpy()
     corners = mesh.triangles.cpu().numpy() + 1
     lines = ["# millimetres, x right, y up, z towards the viewer"]
     if maps:

@@ -1,4 +1,4 @@
-"""Stage 1: pose, expression, identity and focal length from landmarks, by nonlinear least squares.
+"""Stage 1: identity, and each photo's pose, expression and focal length, by least squares on landmarks.
 
 The unknowns are few and the residuals smooth, so a trust-region solver converges in tens of steps. The
 identity is a nuisance here, held by its prior: without it, expressions would have to explain the shape of
@@ -7,7 +7,7 @@ the person's face.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -19,12 +19,16 @@ from torch import Tensor
 from nextface.fitting.observation import Observation
 from nextface.geometry import rotation_matrix
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
-from nextface.reconstruction import Reconstruction
+from nextface.reconstruction import Parameters, Reconstruction
+from nextface.scene import Scene
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 LANDMARK_ERROR = 0.012  # standard deviation of a landmark, as a fraction of the face's size
 INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
 BLENDSHAPE_SPREAD = 0.25  # standard deviation of a blendshape weight
+OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
+AT_BOUND = 1e-4  # unknowns this near to a bound stand still, and none starts nearer
+MERGES = 2  # of what several photos say of one identity; the second is a small correction
 LINEARISATIONS = 2  # the surface is linear in the coefficients for most models; jaws that rotate need a second
 
 
@@ -53,7 +57,7 @@ class LandmarkSurface:
         origin = (
             points[0].double() - basis_identity @ identity.double() - basis_expression @ expression.double()
         )
-        return cls(origin, basis_identity, basis_expression)
+        return cls(origin.cpu(), basis_identity.cpu(), basis_expression.cpu())  # where the solver runs
 
     def points(self, identity: Tensor, expression: Tensor) -> Tensor:
         """Positions [L, 3] in model space, mm."""
@@ -66,18 +70,15 @@ def landmark_points(vertices: Tensor, model: FaceModel, embedding: LandmarkEmbed
     return (corners * embedding.barycentric[..., None].to(vertices)).sum(2)
 
 
-def landmark_weights(reconstruction: Reconstruction, embedding: LandmarkEmbedding) -> Tensor:
-    """Trust [N, L] in each landmark under the current pose.
+def landmark_weights(scene: Scene, embedding: LandmarkEmbedding) -> Tensor:
+    """Trust [L] in each landmark under the pose of a scene of one photo.
 
     Points of the face's outline lie where the photo's outline is, not on fixed skin: they count only on the
     side that the camera sees, and less the more the surface turns away.
     """
-    scene = reconstruction.scene()
-    normals = scene.camera.rotate(scene.mesh.normals)[:, reconstruction.model.triangles[embedding.triangles, 0]]
-    rays = torch.nn.functional.normalize(
-        scene.camera.transform(scene.mesh.vertices)[:, reconstruction.model.triangles[embedding.triangles, 0]],
-        dim=-1,
-    )
+    vertex = scene.mesh.triangles[embedding.triangles, 0]
+    normals = scene.camera.rotate(scene.mesh.normals)[0, vertex]
+    rays = torch.nn.functional.normalize(scene.camera.transform(scene.mesh.vertices)[0, vertex], dim=-1)
     facing = (-(normals * rays).sum(-1)).clamp(0, 1)
     return embedding.weights.to(facing) * torch.where(embedding.contour, facing, torch.ones_like(facing))
 
@@ -98,97 +99,214 @@ def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[
 
 def fit_landmarks(
     reconstruction: Reconstruction,
-    observation: Observation,
-    embedding: LandmarkEmbedding,
+    observations: Sequence[Observation],
+    embeddings: Sequence[LandmarkEmbedding],
     max_steps: int,
     optimize_focal: bool,
     progress: Callable[[float], None],
 ) -> Reconstruction:
-    """One photo's reconstruction with pose, focal length, expression and identity fitted to its landmarks.
+    """The reconstruction with identity and, for each photo, pose, focal length and expression fitted.
+
+    Several photos are fitted one by one. Then the identity that explains all of them best takes the place of
+    theirs: what each photo's residuals say of it, to second order and with the photo's own unknowns eliminated
+    (the Schur complement of its normal equations), is added up. The photos' own unknowns follow it.
 
     Parameters
     ----------
-    reconstruction: the start (N = 1); its focal length, identity and expression are kept as the start.
-    embedding: where the detector's points lie on the model.
-    max_steps: upper bound of solver steps over all linearisations.
-    optimize_focal: whether the focal length may leave its prior mean.
-    progress: called with the cost after each evaluation.
+    reconstruction: the start; its focal lengths, identity and expressions are kept as the start.
+    embeddings: where each photo's detector puts its points on the model.
+    max_steps: upper bound of solver steps for one photo, over all linearisations.
+    optimize_focal: whether focal lengths may leave their prior means.
+    progress: called with a photo's cost after each evaluation.
     """
-    model = reconstruction.model
-    observed = observation.landmarks[embedding.indices].double()
-    identity = reconstruction.parameters.identity[0].double()
-    expression = reconstruction.parameters.expression[0].double()
-    low, high = model.expression_bounds
-    principal = reconstruction.frame.principal[0].double()
-    camera = reconstruction.camera()
-    surface = LandmarkSurface.around(model, embedding, identity.float(), expression.float())
-    start = initial_pose(surface.points(identity, expression), observed, camera.intrinsics[0])
-    pose = torch.tensor(np.concatenate([start[0], start[1] / 100, [0.0]]))
+    count = len(reconstruction)
+    steps = max(max_steps // LINEARISATIONS, 1)
+    alone = [reconstruction[photo] for photo in range(count)]
+    start = [_start_pose(*parts) for parts in zip(alone, observations, embeddings, strict=True)]
+    alone = [
+        _with_solution(one, torch.cat([one.parameters.identity[0].double().cpu(), pose]), seen)
+        for one, pose, seen in zip(alone, start, observations, strict=True)
+    ]
+
+    def problems() -> list[_PhotoProblem]:
+        """Every photo's problem, linearised around its present state."""
+        return [
+            _problem(one, seen, embedding, optimize_focal)
+            for one, seen, embedding in zip(alone, observations, embeddings, strict=True)
+        ]
+
+    for _ in range(LINEARISATIONS):
+        alone = [
+            _with_solution(one, _solved(problem, _solution(one, problem), steps, progress), problem.observation)
+            for one, problem in zip(alone, problems(), strict=True)
+        ]
+    for _ in range(MERGES if count > 1 else 0):
+        posed = problems()
+        unknown = [_solution(one, problem) for one, problem in zip(alone, posed, strict=True)]
+        identity = _merged(
+            [problem.about_identity(vector) for problem, vector in zip(posed, unknown, strict=True)]
+        )
+        unknown = [torch.cat([identity, vector[len(identity) :]]) for vector in unknown]
+        alone = [
+            _with_solution(one, _solved(problem, vector, steps, progress, len(identity)), problem.observation)
+            for one, problem, vector in zip(alone, posed, unknown, strict=True)
+        ]
+    return reconstruction.with_parameters(Parameters.joined([one.parameters for one in alone]))
+
+
+@dataclass(frozen=True)
+class _PhotoProblem:
+    """What one photo's landmarks ask of its unknowns: identity [K], pose [7] and expression [E], in a row.
+
+    A pose is rotation [3] (axis-angle), translation [3] (100 mm) and the logarithm of the focal length over its
+    prior mean.
+    """
+
+    observation: Observation
+    surface: LandmarkSurface
+    observed: Tensor  # [L, 2] pixels
+    weights: Tensor  # [L]
+    principal: Tensor  # [2] pixels
+    expression_prior: Tensor  # [E]
+    expression_spread: float
+    expression_bounds: tuple[float, float]
+    focal_spread: float
+
+    def residuals(self, unknown: Tensor) -> Tensor:
+        """Landmark offsets and the priors of this photo's own unknowns, in standard deviations."""
+        shapes = self.surface.identity.shape[-1]
+        identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
+        points = self.surface.points(identity, expression) @ rotation_matrix(pose[:3]).mT + pose[3:6] * 100
+        pixels = points[:, :2] / points[:, 2:] * (self.observation.focal * pose[6].exp()) + self.principal
+        crowding = max(float(self.weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
+        error = LANDMARK_ERROR * self.observation.face_size * crowding
+        offsets = (pixels - self.observed) * (self.weights.sqrt() / error)[:, None]
+        expression = (expression - self.expression_prior) / self.expression_spread
+        return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest values of the unknowns."""
+        size = self.surface.identity.shape[-1] + 7 + len(self.expression_prior)
+        lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
+        depth, faces = size - len(self.expression_prior) - 2, size - len(self.expression_prior)
+        lower[depth], upper[depth] = DISTANCE_RANGE[0] / 100, DISTANCE_RANGE[1] / 100
+        lower[faces:], upper[faces:] = self.expression_bounds
+        return lower, upper
+
+    def about_identity(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        """Precision matrix [K, K] of the identity, and that times its best value [K], from this photo alone.
+
+        To second order around the unknowns, with the photo's own ones eliminated where they are free to move.
+        """
+        shapes = self.surface.identity.shape[-1]
+        jacobian = torch.func.jacfwd(self.residuals)(unknown)
+        residuals = self.residuals(unknown)
+        jacobian, residuals = (
+            values * (OUTLIER_SIGMAS / residuals.abs().clamp(min=OUTLIER_SIGMAS)).sqrt().view(-1, *[1] * dims)
+            for values, dims in ((jacobian, 1), (residuals, 0))
+        )
+        lower, upper = (torch.from_numpy(bound) for bound in self.bounds())
+        free = (unknown > lower + AT_BOUND) & (unknown < upper - AT_BOUND)
+        free[:shapes] = False
+        person, own = jacobian[:, :shapes], jacobian[:, free]
+        solved = torch.linalg.solve(own.mT @ own, own.mT @ torch.cat([person, residuals[:, None]], 1))
+        precision = person.mT @ (person - own @ solved[:, :-1])
+        gradient = person.mT @ (residuals - own @ solved[:, -1])
+        return precision, precision @ unknown[:shapes] - gradient
+
+
+def _merged(opinions: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The identity [K] that fits all photos' opinions (precision, precision times value) and the prior."""
+    precision = sum((one for one, _ in opinions), torch.eye(len(opinions[0][1])).double())
+    return torch.linalg.solve(precision, sum((one for _, one in opinions), torch.zeros(1).double()))
+
+
+def _solved(
+    problem: _PhotoProblem,
+    start: Tensor,
+    max_steps: int,
+    progress: Callable[[float], None],
+    held: int = 0,
+) -> Tensor:
+    """A photo's best unknowns, from a start; the first `held` of them, the identity's, stand still."""
+    shapes = problem.surface.identity.shape[-1]
+    lower, upper = (bound[held:] for bound in problem.bounds())
+
+    def residuals(moving: Tensor) -> Tensor:
+        values = problem.residuals(torch.cat([start[:held], moving]))
+        return values if held else torch.cat([moving[:shapes], values])
+
+    def evaluate(vector: np.ndarray) -> np.ndarray:
+        values = residuals(torch.from_numpy(vector))
+        progress(0.5 * float(values @ values))
+        return values.numpy()
+
+    jacobian = torch.func.jacfwd(residuals)
+    inside = np.clip(start[held:].numpy(), lower + AT_BOUND, upper - AT_BOUND)
+    solution = least_squares(
+        evaluate,
+        inside,
+        jac=lambda vector: jacobian(torch.from_numpy(vector)).numpy(),
+        bounds=(lower, upper),
+        x_scale="jac",
+        loss="huber",
+        f_scale=OUTLIER_SIGMAS,
+        ftol=1e-5,
+        max_nfev=max_steps,
+    )
+    return torch.cat([start[:held], torch.from_numpy(solution.x)])
+
+
+def _start_pose(alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding) -> Tensor:
+    """A pose of one photo's face within the distances that are allowed, and its expression: [7 + E]."""
+    identity, expression = alone.parameters.identity[0], alone.parameters.expression[0]
+    surface = LandmarkSurface.around(alone.model, embedding, identity, expression)
+    points = surface.points(identity.double().cpu(), expression.double().cpu())
+    observed = observation.landmarks[embedding.indices].double().cpu()
+    rotation, translation = initial_pose(points, observed, alone.camera().intrinsics[0].cpu())
+    pose = torch.from_numpy(np.concatenate([rotation, translation / 100, [0.0]]))
     depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
     pose[3:6] = pose[3:6] * depth / pose[5]
-    shapes = identity.shape[0]
-    prior = torch.tensor(
-        [observation.blendshapes.get(name, 0.0) * 0.5 for name in model.expression_names]
-    ).double()
-    spread = BLENDSHAPE_SPREAD if (low, high) == (0.0, 1.0) else 1.0
-    focal_spread = observation.focal_spread if optimize_focal else 1e-4
-    current = reconstruction
-    for _ in range(LINEARISATIONS):
-        current = _with_solution(current, pose, identity, expression, observation.focal)
-        weights = landmark_weights(current, embedding)[0].double()
-        error = (
-            LANDMARK_ERROR
-            * observation.face_size
-            * max(float(weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
-        )
-        surface = LandmarkSurface.around(model, embedding, identity.float(), expression.float())
-
-        def residuals(
-            unknown: Tensor, surface: LandmarkSurface = surface, weights: Tensor = weights, error: float = error
-        ) -> Tensor:
-            shape, face = unknown[7 : 7 + shapes], unknown[7 + shapes :]
-            points = surface.points(shape, face) @ rotation_matrix(unknown[:3]).mT + unknown[3:6] * 100
-            pixels = points[:, :2] / points[:, 2:] * (observation.focal * unknown[6].exp()) + principal
-            offsets = (pixels - observed) * (weights.sqrt() / error)[:, None]
-            return torch.cat([offsets.flatten(), shape, (face - prior) / spread, unknown[6:7] / focal_spread])
-
-        def evaluate(vector: np.ndarray, residuals: Callable[[Tensor], Tensor] = residuals) -> np.ndarray:
-            values = residuals(torch.from_numpy(vector))
-            progress(0.5 * float(values @ values))
-            return values.numpy()
-
-        jacobian = torch.func.jacfwd(residuals)
-        start_vector = torch.cat([pose, identity, expression.clamp(low + 1e-4, high - 1e-4)]).numpy()
-        lower = np.full(start_vector.shape, -np.inf)
-        upper = np.full(start_vector.shape, np.inf)
-        lower[5], upper[5] = DISTANCE_RANGE[0] / 100, DISTANCE_RANGE[1] / 100
-        lower[7 + shapes :], upper[7 + shapes :] = low, high
-        solution = least_squares(
-            evaluate,
-            start_vector,
-            jac=lambda vector, jacobian=jacobian: jacobian(torch.from_numpy(vector)).numpy(),
-            bounds=(lower, upper),
-            x_scale="jac",
-            loss="huber",
-            f_scale=2.0,
-            ftol=1e-5,
-            max_nfev=max(max_steps // LINEARISATIONS, 1),
-        )
-        found = torch.from_numpy(solution.x)
-        pose, identity, expression = found[:7], found[7 : 7 + shapes], found[7 + shapes :]
-    return _with_solution(current, pose, identity, expression, observation.focal)
+    return torch.cat([pose, expression.double().cpu()])
 
 
-def _with_solution(
-    reconstruction: Reconstruction, pose: Tensor, identity: Tensor, expression: Tensor, focal: float
-) -> Reconstruction:
-    old = reconstruction.parameters
-    return reconstruction.with_parameters(
+def _problem(
+    alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding, optimize_focal: bool
+) -> _PhotoProblem:
+    """One photo's problem, linearised around its present state. It is solved where SciPy runs, on the CPU."""
+    model, parameters = alone.model, alone.parameters
+    prior = [observation.blendshapes.get(name, 0.0) * 0.5 for name in model.expression_names]
+    return _PhotoProblem(
+        observation,
+        LandmarkSurface.around(model, embedding, parameters.identity[0], parameters.expression[0]),
+        observation.landmarks[embedding.indices].double().cpu(),
+        landmark_weights(alone.scene(), embedding).double().cpu(),
+        alone.frames[0].principal[0].double().cpu(),
+        torch.tensor(prior).double(),
+        BLENDSHAPE_SPREAD if model.expression_bounds == (0.0, 1.0) else 1.0,
+        model.expression_bounds,
+        observation.focal_spread if optimize_focal else 1e-4,
+    )
+
+
+def _solution(alone: Reconstruction, problem: _PhotoProblem) -> Tensor:
+    """The unknowns of a photo's present state."""
+    parameters = alone.parameters
+    focal = parameters.focal - np.log(problem.observation.focal)
+    parts = [parameters.identity[0], parameters.rotation[0], parameters.translation[0] / 100]
+    return torch.cat([*parts, focal, parameters.expression[0]]).double().cpu()
+
+
+def _with_solution(alone: Reconstruction, solution: Tensor, observation: Observation) -> Reconstruction:
+    """A photo's state with these unknowns."""
+    old = alone.parameters
+    identity, pose, expression = solution.split([old.identity.shape[1], 7, old.expression.shape[1]])
+    return alone.with_parameters(
         replace(
             old,
             rotation=pose[None, :3].to(old.rotation),
             translation=pose[None, 3:6].to(old.translation) * 100,
-            focal=(np.log(focal) + pose[6:7]).to(old.focal),
+            focal=(np.log(observation.focal) + pose[6:7]).to(old.focal),
             identity=identity[None].to(old.identity),
             expression=expression[None].to(old.expression),
         )

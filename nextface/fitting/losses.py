@@ -28,12 +28,15 @@ class PhotoTerm:
 
     observation: Observation
     outlier: float  # encoded residual from which on a pixel loses weight, because no parameter explains it
+    share: Tensor | None = None  # [h, w] weight of each pixel beside other photos of the same surface
     mean_render: Tensor | None = None  # [h, w, 3] running mean, linear
 
     def __call__(self, image: Tensor) -> Tensor:
         """The loss of a render [h, w, 4] (linear, premultiplied RGB and alpha)."""
         seen = self.observation
         weight = self._weights(image.detach()[..., :3])
+        if self.share is not None:
+            weight = weight * self.share
         residual = (image[..., :3] - seen.linear) * seen.slope
         squares = weight * residual.square().mean(-1) + EMPTY_PIXEL_PENALTY * (1 - image[..., 3])
         return squares[seen.mask].mean()

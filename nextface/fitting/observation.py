@@ -65,3 +65,8 @@ class Target:
     def mask(self) -> np.ndarray:
         """[h, w] bool, pixels in the loss."""
         return self.observation.mask.cpu().numpy()
+
+    @property
+    def mask_share(self) -> float:
+        """How much of the oval is in the loss."""
+        return float((self.mask & self.oval).sum() / max(self.oval.sum(), 1))

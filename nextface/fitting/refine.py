@@ -15,16 +15,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nextface.errors import DivergedError
+from nextface.fitting.accumulation import PhotoLosses, Shared, differentiate
 from nextface.fitting.domains import Domain
-from nextface.fitting.losses import PhotoTerm, light_term
+from nextface.fitting.losses import light_term
 from nextface.fitting.observation import Observation
-from nextface.fitting.sampling import render_seed
-from nextface.fitting.statistical import PHOTO_SCALE
 from nextface.fitting.uniform_adam import UniformAdam
+from nextface.fitting.visibility import relative_visibility
 from nextface.reconstruction import Reconstruction
 from nextface.reflectance import RANGES, from_latent, to_latent
-from nextface.scene import Material
+from nextface.scene import Material, Scene
 from renderers.renderer import Renderer
 
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
@@ -88,8 +87,17 @@ def refine(
     optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}])
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_RATE, max(iterations, 1))
     averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
-    photo_terms = [PhotoTerm(observation, OUTLIER_RESIDUAL) for observation in observations]
-    frozen = reconstruction.scene()
+    frozen = [reconstruction.scene(photo) for photo in range(len(observations))]
+    photos = PhotoLosses(
+        3,
+        observations,
+        renderer,
+        OUTLIER_RESIDUAL,
+        samples,
+        seed,
+        FIRST_ITERATION,
+        relative_visibility(frozen, [observation.mask for observation in observations]),
+    )
     for iteration in range(iterations):
         optimizer.zero_grad()
         corrections = {name: earlier[name] + domain.correction(levels[name]) for name in RANGES}
@@ -97,22 +105,22 @@ def refine(
         current = replace(
             reconstruction, material=material, parameters=replace(reconstruction.parameters, light=light)
         )
+        shared = Shared(material.diffuse, material.specular, material.roughness)
+        leaf = Material(*shared.leaves)
+
+        def scene_of(photo: int, current: Reconstruction = current, leaf: Material = leaf) -> Scene:
+            return replace(frozen[photo], material=leaf, environment=current[photo].environment())
+
+        # Photo terms are averaged, and all photos share the maps: their prior counts once, the lights' N times.
         loss = light_term(light) * light_weight
         for name in RANGES:
-            loss = loss + regulariser(corrections[name], domain, weights[name])
-        scene = replace(frozen, material=_expanded(material, len(frozen)), environment=current.environment())
-        for photo, term in enumerate(photo_terms):
-            image = renderer.render(
-                scene[photo], samples, render_seed(seed, FIRST_ITERATION + iteration, photo)
-            )[0]
-            loss = loss + PHOTO_SCALE * term(image) / len(photo_terms)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"The loss became {loss.item()} in iteration {iteration} of stage 3.")
-        loss.backward()
+            loss = loss + regulariser(corrections[name], domain, weights[name]) / len(frozen)
+        total = photos.backward(iteration, scene_of)
+        total += differentiate(loss, iteration, stage=3, shared=shared)
         optimizer.step()
         schedule.step()
         averages.add(iteration)
-        progress(loss.item())
+        progress(total)
         on_iteration(iteration, _detached(current))
     averages.assign()
     with torch.no_grad():
@@ -162,12 +170,6 @@ def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tens
 
 def _material(latents: dict[str, Tensor], corrections: dict[str, Tensor]) -> Material:
     return Material(**{name: from_latent(latents[name] + corrections[name], name) for name in RANGES})
-
-
-def _expanded(material: Material, count: int) -> Material:
-    return Material(
-        **{name: getattr(material, name).expand(count, *[-1] * (material.diffuse.dim() - 1)) for name in RANGES}
-    )
 
 
 def _detached(reconstruction: Reconstruction) -> Reconstruction:

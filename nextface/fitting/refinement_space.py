@@ -49,8 +49,10 @@ def complete(
     """
     refined, model = reconstruction.material, reconstruction.model
     assert refined is not None
-    scene = reconstruction.scene()
-    visible = torch.stack([vertex_visibility(scene[i], mask) for i, mask in enumerate(masks)]).amax(0)[None]
+    visible = torch.stack(
+        [vertex_visibility(reconstruction.scene(photo), mask) for photo, mask in enumerate(masks)]
+    ).amax(0)[None]
+    mesh = reconstruction.scene().mesh
     fillable = torch.ones_like(visible)
     for name in UNFILLED_REGIONS:
         if name in model.regions:
@@ -59,10 +61,10 @@ def complete(
         return reconstruction
     if not refined.is_mapped:
         refined, base = (
-            Material(**{kind: bake_vertices(getattr(m, kind), scene.mesh, resolution) for kind in RANGES})
+            Material(**{kind: bake_vertices(getattr(m, kind), mesh, resolution) for kind in RANGES})
             for m in (refined, base)
         )
-    visible, fillable = (bake_vertices(values, scene.mesh, resolution) for values in (visible, fillable))
+    visible, fillable = (bake_vertices(values, mesh, resolution) for values in (visible, fillable))
     confidence = shares(visible, visible.flip(2) if model.mirror is not None else None, fillable)
     filled = {}
     for kind in RANGES:

@@ -1,7 +1,8 @@
-"""Stage 2: identity, expression, albedo, light and pose from the photo, by differentiable rendering."""
+"""Stage 2: identity and albedo of the person, expression, light and pose in each photo, by rendering."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
@@ -9,15 +10,15 @@ import torch
 from torch import Tensor
 
 from nextface.errors import DivergedError
+from nextface.fitting.accumulation import PhotoLosses, differentiate
 from nextface.fitting.coarse import DISTANCE_RANGE, landmark_points, landmark_weights
-from nextface.fitting.losses import PhotoTerm, coverage_term, landmark_term, light_term
+from nextface.fitting.losses import coverage_term, landmark_term, light_term
 from nextface.fitting.observation import Observation
-from nextface.fitting.sampling import render_seed
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.reconstruction import Parameters, Reconstruction
+from nextface.scene import Scene
 from renderers.renderer import Renderer
 
-PHOTO_SCALE = 1000.0  # photo-consistency is a mean of squares near 0.001; it leads the sum of terms
 OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
 LIGHT_FIRST = 0.25  # fraction of the iterations in which only light and albedo move
 LEARNING_RATES = {  # a step, in each parameter's unit
@@ -29,6 +30,7 @@ LEARNING_RATES = {  # a step, in each parameter's unit
     "focal": 0.002,
     "light": 0.05,
 }
+FOCAL_WEIGHT = 0.1  # of the focal length's prior: squared standard deviations
 APPEARANCE = ("albedo", "light")
 LAST_RATE = 0.1  # learning rates fall to this fraction of their start, along a cosine
 
@@ -47,7 +49,7 @@ class StatisticalWeights:
 def fit_statistical(
     reconstruction: Reconstruction,
     observations: Sequence[Observation],
-    embedding: LandmarkEmbedding,
+    embeddings: Sequence[LandmarkEmbedding],
     renderer: Renderer,
     weights: StatisticalWeights,
     iterations: int,
@@ -57,10 +59,11 @@ def fit_statistical(
     progress: Callable[[float], None],
     on_iteration: Callable[[int, Reconstruction], None],
 ) -> Reconstruction:
-    """The reconstruction of N photos with all statistical parameters fitted by Adam.
+    """The reconstruction with all statistical parameters fitted to its photos together, by Adam.
 
     Parameters
     ----------
+    embeddings: where each photo's detector puts its points on the model.
     samples: light paths a pixel and iteration.
     on_iteration: called after each step with its number and the current state, for debugging and interrupts.
 
@@ -80,25 +83,32 @@ def fit_statistical(
         ],
         betas=(0.9, 0.99),
     )
-    photo_terms = [PhotoTerm(observation, OUTLIER_RESIDUAL) for observation in observations]
+    photos = PhotoLosses(2, observations, renderer, OUTLIER_RESIDUAL, samples, seed, first_iteration=0)
     appearance_only = round(LIGHT_FIRST * iterations)
-    trust = landmark_weights(reconstruction, embedding)
+    trust = [
+        landmark_weights(reconstruction.scene(photo), embedding) for photo, embedding in enumerate(embeddings)
+    ]
+
+    def beside(photo: int, scene: Scene, image: Tensor) -> Tensor:
+        """The landmark, coverage and focal length terms of a photo."""
+        observation, embedding = observations[photo], embeddings[photo]
+        outline = scene.camera.project(scene.mesh.vertices)[0]
+        points = landmark_points(scene.mesh.vertices, reconstruction.model, embedding)
+        projected = scene.camera.project(points)[0]
+        term = landmark_term(projected, observation, embedding.indices, trust[photo])
+        term = term + coverage_term(outline, image[..., 3], observation)
+        focal = leaves["focal"][photo]
+        surprise = (focal - math.log(observation.focal)) / observation.focal_spread
+        return weights.landmarks * term + FOCAL_WEIGHT * surprise.square()
+
     for iteration in range(iterations):
         for group in optimizer.param_groups:
             frozen = iteration < appearance_only and group["name"] not in APPEARANCE
             group["lr"] = 0.0 if frozen else LEARNING_RATES[group["name"]] * _cosine(iteration / iterations)
         current = reconstruction.with_parameters(Parameters(**leaves))
         optimizer.zero_grad()
-        loss = _priors(current, start, observations, embedding, trust, weights)
-        scene = current.scene()
-        for photo, term in enumerate(photo_terms):
-            image = renderer.render(scene[photo], samples, render_seed(seed, iteration, photo))[0]
-            outline = current.camera().project(scene.mesh.vertices)[photo]
-            short = coverage_term(outline, image[..., 3], term.observation)
-            loss = loss + (PHOTO_SCALE * term(image) + weights.landmarks * short) / len(photo_terms)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"The loss became {loss.item()} in iteration {iteration} of stage 2.")
-        loss.backward()
+        loss = differentiate(_priors(current.parameters, weights), iteration, stage=2)
+        loss += photos.backward(iteration, current.scene, beside)
         if (
             iteration < appearance_only
         ):  # the light starts grey and stays so: colour is the skin's, if it can be
@@ -108,7 +118,7 @@ def fit_statistical(
         state = current.with_parameters(Parameters(**leaves).detached())
         if not state.parameters.is_finite():
             raise DivergedError(f"A parameter became NaN or infinite in iteration {iteration} of stage 2.")
-        progress(loss.item())
+        progress(loss)
         on_iteration(iteration, state)
     return reconstruction.with_parameters(Parameters(**leaves).detached())
 
@@ -117,28 +127,18 @@ def _cosine(fraction: float) -> float:
     return float(LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * fraction))))
 
 
-def _priors(
-    current: Reconstruction,
-    start: Parameters,
-    observations: Sequence[Observation],
-    embedding: LandmarkEmbedding,
-    trust: Tensor,
-    weights: StatisticalWeights,
-) -> Tensor:
-    """Every term that needs no rendering."""
-    parameters, model = current.parameters, current.model
-    points = landmark_points(current.vertices(), model, embedding)
-    projected = current.camera().project(points)
+def _priors(parameters: Parameters, weights: StatisticalWeights) -> Tensor:
+    """What is known before any photo is seen.
+
+    The photos' terms are averaged. So a prior of what they share weighs less the more photos there are, while
+    priors of each photo's own parameters are means over photos themselves.
+    """
+    count = len(parameters.expression)
     total = light_term(parameters.light) * weights.light
-    total = total + parameters.identity.square().mean() * weights.identity
+    total = total + parameters.identity.square().mean() * weights.identity / count
     total = total + parameters.expression.square().mean() * weights.expression
     if parameters.albedo.numel():
-        total = total + parameters.albedo.square().mean() * weights.albedo
-    for photo, observation in enumerate(observations):
-        term = landmark_term(projected[photo], observation, embedding.indices, trust[photo])
-        total = total + weights.landmarks * term / len(observations)
-        prior = torch.log(torch.tensor(observation.focal, device=parameters.focal.device))
-        total = total + 0.1 * ((parameters.focal[photo] - prior) / observation.focal_spread).square()
+        total = total + parameters.albedo.square().mean() * weights.albedo / count
     return total
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +57,30 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     grid = (pixels / size * 2 - 1)[None, None]
     in_mask = grid_sample(soft, grid, align_corners=False)[0, 0, 0]
     return (angle * unhidden * inside * (2 * in_mask - 0.5).clamp(0, 1))[:, None]
+
+
+@torch.no_grad()
+def relative_visibility(scenes: Sequence[Scene], masks: Sequence[Tensor]) -> list[Tensor]:
+    """For each photo, how well its pixels [h, w] show the surface beside the photo that shows it best.
+
+    1 where no photo shows a point better, hence everywhere for a single photo; towards 0 where a photo sees at
+    a grazing angle what another sees from the front. So views that are turned far away add what only they see
+    and do not blur what others see.
+
+    Parameters
+    ----------
+    scenes: one photo each (N = 1), of one mesh topology.
+    masks: [h, w] bool of each photo.
+    """
+    if len(scenes) == 1:
+        return [torch.ones_like(masks[0], dtype=torch.float32)]
+    seen = torch.stack([vertex_visibility(scene, mask) for scene, mask in zip(scenes, masks, strict=True)])
+    best = seen.amax(0)
+    relative = torch.where(best > 0, seen / best.clamp(min=1e-6), torch.ones_like(seen))
+    return [
+        interpolate_vertices(rasterize_scene(scene), scene.mesh.triangles, values)[..., 0]
+        for scene, values in zip(scenes, relative, strict=True)
+    ]
 
 
 def shares(seen: Tensor, mirrored: Tensor | None, fillable: Tensor) -> Confidence:

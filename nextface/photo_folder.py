@@ -1,0 +1,105 @@
+"""Folders of photos: which files are photos, what belongs to each, and where each one's results go."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nextface.errors import ConfigError, PhotoError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif")
+INDEX_FILES = ("index.json", "index.html")  # beside the result folders, whose names they must not take
+
+
+@dataclass(frozen=True)
+class PhotoFolder:
+    """What lies in a folder."""
+
+    photos: tuple[Path, ...]  # sorted by name
+    others: tuple[Path, ...]  # files that are no photos; hidden files and folders are not mentioned
+
+    @property
+    def note(self) -> str:
+        """What was ignored, in a line; empty where there was nothing."""
+        if not self.others:
+            return ""
+        return f"Ignored, for they are no photos: {', '.join(path.name for path in self.others)}"
+
+
+def find_photos(folder: Path) -> PhotoFolder:
+    """The photos in a folder, by the endings of their names; folders in it are not searched.
+
+    Raises
+    ------
+    PhotoError: if the folder cannot be read or holds no photo.
+    """
+    try:
+        files = sorted((path for path in folder.iterdir() if path.is_file()), key=lambda path: path.name)
+    except OSError as error:
+        raise PhotoError(f"The folder {folder} cannot be read ({error.strerror}).") from None
+    shown = [path for path in files if not path.name.startswith(".")]
+    photos = tuple(path for path in shown if path.suffix.lower() in SUFFIXES)
+    if not photos:
+        raise PhotoError(f"There is no photo in the folder {folder}; photos end in {', '.join(SUFFIXES)}.")
+    return PhotoFolder(photos, tuple(path for path in shown if path not in photos))
+
+
+def result_names(photos: Sequence[Path]) -> list[str]:
+    """A name for each photo's result folder, all distinct, on file systems that ignore case as well.
+
+    A photo's name without its ending; with the ending (a_jpg, a_png) where several photos share that; with a
+    number where even that is taken.
+    """
+    stems = Counter(photo.stem.casefold() for photo in photos)
+    taken = {name.casefold() for name in INDEX_FILES}
+    # Photos that keep their plain names choose first.
+    taken |= {stem for stem, count in stems.items() if count == 1}
+    names = []
+    for photo in photos:
+        plain = photo.stem
+        if stems[plain.casefold()] == 1 and plain.casefold() not in INDEX_FILES:
+            names.append(plain)
+            continue
+        base = name = f"{plain}_{photo.suffix[1:]}"
+        number = 2
+        while name.casefold() in taken:
+            name, number = f"{base}_{number}", number + 1
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def sidecar(folder: Path | None, photo: Path, suffix: str, option: str) -> Path | None:
+    """The file that goes with a photo in a folder of landmarks or masks; None where the folder has none for it.
+
+    Raises
+    ------
+    ConfigError: if there is no such folder.
+    """
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{option} {folder}: for several photos this must be a folder, with NAME{suffix} for NAME.jpg."
+        )
+    path = folder / f"{photo.stem}{suffix}"
+    return path if path.is_file() else None
+
+
+def photo_words(
+    source: Path,
+    output: Path,
+    skip_stages: frozenset[int],
+    shared: bool = False,
+    **options: Path | int | None,
+) -> list[str]:
+    """The command line that reconstructs a photo or folder, without checkpoint and settings."""
+    words = [sys.executable, "-m", "nextface", "reconstruct", "--input", str(source), "--output", str(output)]
+    words += ["--sharedIdentity"] if shared else []
+    words += [f"--skipStage{stage}" for stage in sorted(skip_stages)]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    return words

@@ -1,0 +1,168 @@
+"""redner: ray-traced faces with shadows on the CPU, with gradients that may see silhouettes."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nextface.scene import Scene
+from nextface.threads import available_cores
+from renderers.redner_scene import Layout, frames, leaves, sampling_tables
+from renderers.scene_check import check_scene
+from renderers.seeds import derived_seed
+
+
+class RednerRenderer:
+    """Ray tracing with redner 0.4.28, differentiable by every tensor of the scene.
+
+    redner has no builds for the Pythons that everything else runs on, so it works in a process of its own with an
+    older one (`nextface setup redner`); where it imports in this very Python, it works here.
+
+    Its lobe of reflection is not GGX but Blinn-Phong with Smith's shadowing for Beckmann's distribution: as high at
+    its peak, and wider. Gradients by vertices and camera see shading, and the motion of the surface under each
+    pixel; with `visibility_gradients`, silhouettes and the edges of shadows, too.
+
+    Parameters
+    ----------
+    max_bounces: surface reflections between light and camera; 1 is direct light.
+    threads: cores that redner may use; None for all that this process may use.
+    visibility_gradients: whether gradients see silhouettes and shadow edges move.
+    python: the Python 3.8 to use, a path, or "auto" for the one of `nextface setup redner`.
+
+    Raises
+    ------
+    MissingPartError: when redner has not been set up.
+    """
+
+    name = "redner"
+    casts_shadows = True
+    shades_vertices = False
+
+    def __init__(
+        self,
+        max_bounces: int = 1,
+        threads: int | None = None,
+        visibility_gradients: bool = False,
+        python: str = "auto",
+    ) -> None:
+        if max_bounces < 1:
+            raise ValueError(f"max_bounces is {max_bounces}; it must be at least 1")
+        self.max_bounces = max_bounces
+        self.visibility_gradients = visibility_gradients
+        self._layout: Layout | None = None
+        self._redner = _find(python, threads or available_cores())
+
+    def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
+        """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].
+
+        Protocol: `renderers.renderer.Renderer.render`. `samples` light paths start in each pixel, uniformly over
+        its square. Seeds of photos and of the backward pass are mixed from `seed` by
+        `renderers.seeds.derived_seed`.
+
+        Raises
+        ------
+        RendererError: when redner's process dies or hangs, or there is no memory to share with it.
+        """
+        check_scene(scene, samples)
+        return torch.stack(
+            [self._render_one(scene[photo], samples, (seed, photo)) for photo in range(len(scene))]
+        )
+
+    def close(self) -> None:
+        """End redner's process; it is not used afterwards."""
+        self._redner.close()
+
+    def _render_one(self, scene: Scene, samples: int, seeds: tuple[int, int]) -> Tensor:
+        if self._layout is None or not self._layout.fits(scene):
+            self._layout = Layout.of(scene)
+        values = leaves(scene, self._layout)
+        return _Draw.apply(
+            self,
+            self._layout,
+            (scene.camera.width, scene.camera.height),
+            samples,
+            seeds,
+            tuple(values),
+            *values.values(),
+        )
+
+    def _load(self, layout: Layout, size: tuple[int, int], values: dict[str, np.ndarray]) -> DrawableScene:
+        rows, columns, densities = sampling_tables(values["environments"])
+        fixed = {
+            "triangles": layout.triangles,
+            "uvs": layout.uvs,
+            "uv_triangles": layout.uv_triangles,
+            "frames": frames(rows.shape[1]),
+            "rows": rows,
+            "columns": columns,
+        }
+        options = {
+            "width": size[0],
+            "height": size[1],
+            "densities": densities,
+            "max_bounces": self.max_bounces,
+            "primary_edges": self.visibility_gradients,
+            "secondary_edges": self.visibility_gradients,
+        }
+        return self._redner.load({**values, **fixed}, options)
+
+
+class DrawableScene(Protocol):
+    """A scene that redner holds, here or in its own process."""
+
+    def draw(self, samples: list[int], seeds: list[int]) -> np.ndarray:
+        """The image [height, width, 4]."""
+        ...
+
+    def differentiate(self, adjoint: np.ndarray, samples: list[int], seeds: list[int]) -> dict[str, np.ndarray]:
+        """Gradients of sum(adjoint * image) by each of the leaves."""
+        ...
+
+
+class _Draw(torch.autograd.Function):
+    """The bridge between torch's gradients and redner's."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        renderer: RednerRenderer,
+        layout: Layout,
+        size: tuple[int, int],
+        samples: int,
+        seeds: tuple[int, int],
+        names: tuple[str, ...],
+        *tensors: Tensor,
+    ) -> Tensor:
+        values = {
+            name: tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+            for name, tensor in zip(names, tensors, strict=True)
+        }
+        scene = renderer._load(layout, size, values)
+        image = scene.draw(_shares(samples), [derived_seed(*seeds, half) for half in (0, 1)])
+        if any(ctx.needs_input_grad):
+            ctx.scene = scene  # which goes when the graph does
+            ctx.samples, ctx.seeds = _shares(samples), [derived_seed(*seeds, half) for half in (2, 3)]
+            ctx.tensors = [
+                (name, tensor.dtype, tensor.device) for name, tensor in zip(names, tensors, strict=True)
+            ]
+        return torch.from_numpy(image).to(tensors[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        adjoint = gradients[0].detach().to("cpu", torch.float32).contiguous().numpy()
+        found = ctx.scene.differentiate(adjoint, ctx.samples, ctx.seeds)
+        result = [
+            torch.from_numpy(found[name]).to(device, dtype) if needed else None
+            for (name, dtype, device), needed in zip(ctx.tensors, ctx.needs_input_grad[6:], strict=True)
+        ]
+        return (None,) * 6 + tuple(result)
+
+
+def _shares(samples: int) -> list[int]:
+    """Samples a pixel for the light in front, and for that behind, of which less arrives."""
+    return [samples, -(-samples // 4)]

@@ -258,8 +258,7 @@ class _Connection:
     def wait(self, limit: float, patience: float) -> None:
         """Wait for the answer to the last message, as long as there are signs of life.
 
-        Seconds are counted in looks at the process, so that being stopped or suspended together with it does not
-        count.
+        Seconds are counted in looks at the process, so that being stopped together with it does not count.
         """
         spent, still, ticks = 0.0, 0.0, -1
         while not select.select([self._channel], [], [], POLL)[0]:
@@ -323,8 +322,10 @@ def _is_child(pid: int) -> bool:
 
 
 def _activity(pid: int) -> tuple[int, bool]:
-    """Processor time that a process has used, in clock ticks, and whether a thread of it runs, or waits for a disk
-    or for its turn."""
+    """Processor time that a process has used, in clock ticks, and whether a thread of it runs or waits for a disk.
+
+    A thread that waits for its turn runs, too.
+    """
     ticks, states = 0, set()
     for path in _tasks(pid):
         try:

@@ -47,7 +47,7 @@ class DrawnScene:
         columns [2, H, 2H] float32, the cumulative probabilities of the environments' rows, and of the texels in
         each row. The scene keeps and reads them; they must not change.
     options: width, height (pixels), densities (the environments' `pdf_norm`; 0 for one that is black),
-        max_bounces, primary_edges and secondary_edges (whether gradients see silhouettes, and edges of shadows).
+        max_bounces, primary_edges and secondary_edges (whether gradients see silhouettes and shadow edges).
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], options: dict[str, Any]) -> None:
@@ -250,7 +250,7 @@ class Worker:
                 continue
             try:
                 operation(message, descriptors)
-                answer = {"ok": True}
+                answer: dict[str, Any] = {"ok": True}
             except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             self._channel.sendall(json.dumps(answer).encode())

@@ -322,9 +322,9 @@ def _is_child(pid: int) -> bool:
 
 
 def _activity(pid: int) -> tuple[int, bool]:
-    """Processor time that a process has used, in clock ticks, and whether a thread of it runs or waits for a disk.
+    """Processor time that a process has used, in clock ticks, and whether any thread of it runs.
 
-    A thread that waits for its turn runs, too.
+    Threads that wait for a processor or a disk run, too.
     """
     ticks, states = 0, set()
     for path in _tasks(pid):

@@ -21,9 +21,9 @@ class Layout:
     """What of a scene stays while values change: triangles, and where on its maps each of their corners is.
 
     redner looks all reflectance up in maps. Ours get a border of one texel, which repeats the edge, because
-    redner would wrap around there. Vertex values become a map with a tile of 2 x 2 texels for each triangle: a, b
-    in the upper row and c, b + c - a in the lower. Bilinear interpolation between these four is the linear one
-    over the triangle.
+    redner would wrap around there. Vertex values become a map with a tile of 2 x 2 texels for each triangle:
+    a, b in the upper row and c, b + c - a in the lower. Bilinear interpolation between these four is the linear
+    one over the triangle.
     """
 
     source: tuple[Tensor | None, ...]  # the tensors that this was made from
@@ -96,11 +96,11 @@ def leaves(scene: Scene, layout: Layout) -> dict[str, Tensor]:
 def halves(environment: Tensor) -> Tensor:
     """The light [H, 2H, 3] from the camera's side of the head and from behind: [2, H', 2H', 3]; differentiable.
 
-    redner draws directions from a map of light, and computes the density with which it did so rightly only where
-    x > 0 in the map's frame. So the light is drawn in two halves, each turned to where redner is right; see
+    redner draws directions from a map of light, and computes the density with which it did so rightly only
+    where x > 0 in the map's frame. So the light is drawn in two halves, each turned to where redner is right; see
     `frames`. Each fills the left half of its map, and nothing may be in the columns and rows at its border, so
-    the light of these columns moves by one texel, and that of the poles is left out, 0.02 % of the sphere. Texels
-    are small, because redner draws directions 0.16 texels off on average, in both coordinates.
+    the light of these columns moves by one texel, and that of the poles is left out, 0.02 % of the sphere.
+    Texels are small, because redner draws directions 0.16 texels off on average, in both coordinates.
     """
     factor = enlargement(environment.shape[0])
     fine = pad(environment.movedim(-1, 0)[None], (1, 1, 0, 0), mode="circular")

@@ -37,6 +37,22 @@ class DrawableScene(Protocol):
         ...
 
 
+class NoScene:
+    """Stands for a scene with values that are not finite, which would end redner: all it gives is NaN."""
+
+    def __init__(self, values: Mapping[str, np.ndarray], size: tuple[int, int]) -> None:
+        self._shapes = {name: array.shape for name, array in values.items()}
+        self._size = size
+
+    def draw(self, samples: list[int], seeds: list[int]) -> np.ndarray:
+        """An image [height, width, 4] of NaN."""
+        return np.full((self._size[1], self._size[0], 4), np.nan, np.float32)
+
+    def differentiate(self, adjoint: np.ndarray, samples: list[int], seeds: list[int]) -> dict[str, np.ndarray]:
+        """Gradients of NaN."""
+        return {name: np.full(shape, np.nan, np.float32) for name, shape in self._shapes.items()}
+
+
 class Engine(Protocol):
     """redner, wherever it works."""
 
@@ -110,6 +126,8 @@ class RednerRenderer:
         )
 
     def _load(self, layout: Layout, size: tuple[int, int], values: dict[str, np.ndarray]) -> DrawableScene:
+        if not all(np.isfinite(array).all() for array in values.values()):
+            return NoScene(values, size)
         rows, columns, densities = sampling_tables(values["environments"])
         fixed = {
             "triangles": layout.triangles,

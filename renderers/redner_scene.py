@@ -97,7 +97,7 @@ def halves(environment: Tensor) -> Tensor:
     """The light [H, 2H, 3] from the camera's side of the head and from behind: [2, H', 2H', 3]; differentiable.
 
     redner draws directions from a map of light, and computes the density with which it did so rightly only
-    where x > 0 in the map's frame. So the light is drawn in two halves, each turned to where redner is right; see
+    where x > 0 in the frame of the map. So it is drawn in two halves, each turned to where redner is right; see
     `frames`. Each fills the left half of its map, and nothing may be in the columns and rows at its border, so
     the light of these columns moves by one texel, and that of the poles is left out, 0.02 % of the sphere.
     Texels are small, because redner draws directions 0.16 texels off on average, in both coordinates.

@@ -128,7 +128,7 @@ class RednerRenderer:
     def _load(self, layout: Layout, size: tuple[int, int], values: dict[str, np.ndarray]) -> DrawableScene:
         if not all(np.isfinite(array).all() for array in values.values()):
             return NoScene(values, size)
-        rows, columns, densities = sampling_tables(values["environments"])
+        rows, columns, densities, lit = sampling_tables(values["environments"])
         fixed = {
             "triangles": layout.triangles,
             "uvs": layout.uvs,
@@ -141,6 +141,7 @@ class RednerRenderer:
             "width": size[0],
             "height": size[1],
             "densities": densities,
+            "lit": lit,
             "max_bounces": self.max_bounces,
             "primary_edges": self.visibility_gradients,
             "secondary_edges": self.visibility_gradients,

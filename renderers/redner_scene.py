@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate, pad
 from nextface.scene import Camera, Mesh, Scene
 
 LUMINANCE = (0.212671, 0.715160, 0.072169)  # redner's weights, by which it weighs the directions it samples
+BLACK = 1e-8  # of the brightest texel
 FINE_ROWS = 192  # at which redner's error in drawing directions is below a tenth of a degree
 
 
@@ -131,26 +132,34 @@ def frames(height: int) -> np.ndarray:
     return result
 
 
-def sampling_tables(environments: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float]]:
+def sampling_tables(environments: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float], list[bool]]:
     """With which probability redner draws which texel of environments [2, H, 2H, 3].
 
     Returns
     -------
     The probability of all rows above each row, [2, H]; that of all texels to the left of each texel in its row,
-    [2, H, 2H]; and the density in solid angle where luminance is 1.
+    [2, H, 2H]; the density in solid angle where luminance is 1; and whether no texel is black. The last two are
+    given for each environment.
     """
     luminance = np.maximum(environments.astype(np.float64) @ LUMINANCE, 0)
+    height, width = luminance.shape[1:]
+    inner = luminance[:, 1:-1, 1 : height - 1]  # what `halves` fills
+    lit = inner.min((1, 2)) > BLACK * inner.max((1, 2))
     for half in luminance:
         if not np.isfinite(half.sum()) or half.sum() == 0:
             half[...] = 1
-    height, width = luminance.shape[1:]
     columns = luminance.cumsum(2)
     weights = columns[:, :, -1] * np.sin(np.pi * (np.arange(height) + 0.5) / height)
     rows = weights.cumsum(1)
     total = rows[:, -1:]
     before = (columns - luminance) / np.maximum(columns[:, :, -1:], 1e-300)
     densities = height * width / (2 * np.pi**2 * total[:, 0])
-    return ((rows - weights) / total).astype(np.float32), before.astype(np.float32), densities.tolist()
+    return (
+        ((rows - weights) / total).astype(np.float32),
+        before.astype(np.float32),
+        densities.tolist(),
+        lit.tolist(),
+    )
 
 
 def _first_column(height: int) -> int:

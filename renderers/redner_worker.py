@@ -26,6 +26,7 @@ import numpy as np
 
 MESSAGE_LIMIT = 1 << 16  # bytes; messages hold names and numbers, arrays are in shared memory
 CLIP_NEAR = 1.0  # mm
+GAIN = 2.0**40  # a power of 2, so that nothing is rounded
 PR_SET_PDEATHSIG = 1
 
 LEAVES = ("positions", "normals", "diffuse", "specular", "roughness", "environments", "projection", "rays")
@@ -45,9 +46,10 @@ class DrawnScene:
     arrays: the leaves, and what has no gradients: triangles and uv_triangles [F, 3] int32, uvs [T, 2] float32
         (v down), frames [2, 4, 4] float32 from the camera frame to that of each environment, rows [2, H] and
         columns [2, H, 2H] float32, the cumulative probabilities of the environments' rows, and of the texels in
-        each row. The scene keeps and reads them; they must not change.
-    options: width, height (pixels), densities (the environments' `pdf_norm`; 0 for one that is black),
-        max_bounces, primary_edges and secondary_edges (whether gradients see silhouettes and shadow edges).
+        each row. The scene keeps and uses them; they must not change.
+    options: width, height (pixels), max_bounces, densities (the environments' `pdf_norm`), lit (whether the
+        environments are free of black texels, see `differentiate`), primary_edges and secondary_edges (whether
+        gradients see silhouettes and shadow edges).
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], options: dict[str, Any]) -> None:
@@ -122,7 +124,15 @@ class DrawnScene:
     def differentiate(
         self, adjoint: np.ndarray, gradients: dict[str, np.ndarray], samples: list[int], seeds: list[int]
     ) -> None:
-        """Fill gradients (an array for each of LEAVES) of sum(adjoint * image), adjoint [height, width, 4]."""
+        """Fill gradients (an array for each of LEAVES) of sum(adjoint * image), adjoint [height, width, 4].
+
+        redner combines what it finds in directions drawn from the light with what it finds in directions drawn
+        from the reflectance. The derivative of the first is right, that of the second is not: it leaves out how
+        weights and the choice of a lobe depend on the reflectance. So the light is made brighter while
+        differentiating. The density that redner computes for its directions grows as much, which cancels in the
+        first, and leaves no weight for the second. Black texels, however, are found by the second alone, and
+        edges of shadows see the light itself.
+        """
         redner = self._redner
         for gradient in gradients.values():
             gradient[...] = 0
@@ -148,7 +158,10 @@ class DrawnScene:
         )
         material = redner.DMaterial(*self._textures(gradients, unwanted_scale))
         without_coverage = adjoint * np.array([1, 1, 1, 0], np.float32)
+        options = self._options
         for number, scene in enumerate(self._scenes):
+            gain = np.float32(GAIN if options["lit"][number] and not options["secondary_edges"] else 1)
+            self._arrays["environments"][number] *= gain
             texture = self._texture(redner.Texture3, gradients["environments"][number], unwanted_scale)
             environment = redner.DEnvironmentMap(texture, self._address(unwanted[2]))
             redner.render(
@@ -160,6 +173,8 @@ class DrawnScene:
                 nothing,
                 nothing,
             )
+            self._arrays["environments"][number] /= gain
+            gradients["environments"][number] *= gain
 
     def _camera(self) -> Any:
         redner, options = self._redner, self._options

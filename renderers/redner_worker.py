@@ -351,8 +351,8 @@ def use_cores(count: int) -> None:
     """Run on this many cores at most, with one thread on each.
 
     redner starts as many threads as std::thread::hardware_concurrency says and takes no other number, so in
-    this process that function is overwritten with one that returns ours. With one thread, gradients are summed in
-    the same order each time.
+    this process that function is overwritten with one that returns ours. With one thread, sums are made in the
+    same order each time.
     """
     cores = sorted(os.sched_getaffinity(0))
     if count < len(cores):

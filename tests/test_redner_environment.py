@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import PORTRAIT, TINY, assert_clear, command, environment, nextface, settings
 from redner_set_up import require_redner
@@ -19,6 +20,8 @@ import renderers
 from nextface.errors import MissingPartError, RendererError
 from renderers import redner_environment
 from renderers.redner_environment import Environment, find_environment, folder, set_up
+from renderers.redner_process import RednerProcess
+from renderers.redner_scene import frames, sampling_tables
 from renderers.settings import Settings
 
 
@@ -212,3 +215,63 @@ def test_the_command_line_says_what_is_missing(tmp_path: Path) -> None:
         XDG_CACHE_HOME=str(tmp_path),
     )
     assert_clear(run, 2, ["nextface setup redner"])
+
+
+HERE = """
+import sys
+sys.path[:0] = [{packages!r}, {project!r}]
+import numpy as np
+from renderers.redner_here import RednerHere
+arrays = dict(np.load({scene!r}))
+options = {options!r}
+drawn = RednerHere().load(arrays, options)
+image = drawn.draw([4, 1], [1, 2])
+np.savez({result!r}, image=image, **drawn.differentiate(np.ones_like(image), [4, 1], [3, 4]))
+"""
+
+
+def test_where_redner_imports_it_works_without_a_process(tmp_path: Path) -> None:
+    """In the old Python itself, which runs the renderer's lowest part: the same bits as through the process."""
+    place = require_redner()
+    generator = np.random.default_rng(0)
+    environments = np.zeros((2, 8, 16, 3), np.float32)
+    environments[:, 1:-1, 1:7] = generator.uniform(0.5, 1, (2, 6, 6, 3))
+    rows, columns, densities, lit = sampling_tables(environments)
+    arrays = {
+        "positions": np.array([[-300, -300, 500], [0, 600, 500], [300, -300, 500]], np.float32),
+        "normals": np.tile(np.array([[0, 0, -1]], np.float32), (3, 1)),
+        "triangles": np.array([[0, 1, 2]], np.int32),
+        "uvs": np.array([[0.3, 0.3], [0.3, 0.7], [0.7, 0.3]], np.float32),
+        "uv_triangles": np.array([[0, 1, 2]], np.int32),
+        "diffuse": generator.uniform(0, 1, (4, 4, 3)).astype(np.float32),
+        "specular": np.full((4, 4, 3), 0.04, np.float32),
+        "roughness": np.full((4, 4, 1), 0.3, np.float32),
+        "environments": environments,
+        "frames": frames(8),
+        "rows": rows,
+        "columns": columns,
+        "projection": np.eye(3, dtype=np.float32),
+        "rays": np.eye(3, dtype=np.float32),
+    }
+    options = {"width": 8, "height": 8, "max_bounces": 1, "edges": True, "densities": densities, "lit": lit}
+    np.savez(tmp_path / "scene.npz", **arrays)
+    program = HERE.format(
+        packages=str(place.packages),
+        project=str(Path(renderers.__file__).parent.parent),
+        scene=str(tmp_path / "scene.npz"),
+        options=options,
+        result=str(tmp_path / "result.npz"),
+    )
+    subprocess.run([str(place.python), "-I", "-c", program], check=True, timeout=60)
+    here = np.load(tmp_path / "result.npz")
+    engine = RednerProcess(place.command, place.packages, threads=1)
+    scene = engine.load(arrays, options)
+    image = scene.draw([4, 1], [1, 2])
+    gradients = scene.differentiate(np.ones_like(image), [4, 1], [3, 4])
+    engine.close()
+    assert image[..., 3].any() and image[..., 0].any()
+    np.testing.assert_array_equal(here["image"], image)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(
+            here[name], gradient, rtol=1e-4, atol=1e-5 * np.abs(gradient).max(), err_msg=name
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from nextface.config import Config
 from nextface.equipment import Equipment, equipped
 from nextface.errors import FaceNotFoundError, PhotoError
 from nextface.models.face_model import FaceModel
-from nextface.photo_folder import find_photos, photo_words, sidecar
+from nextface.photo_folder import find_photos, sidecar
 from nextface.preparation import Prepared, prepare
 from nextface.progress import Progress, Silent
 from nextface.reconstruction import Reconstruction
@@ -85,7 +86,7 @@ def reconstruct_with(
     config = equipment.config
     prepared = prepare(photo, config, folder, equipment.device, landmarks, mask, face)
     _tell(prepared, progress)
-    words = photo_words(photo, folder.parent, skip_stages, landmarks=landmarks, mask=mask, face=face)
+    words = _command_line(photo, folder.parent, skip_stages, landmarks=landmarks, mask=mask, face=face)
     # A folder that is not named after its photo (beside one of the same name) cannot be said on a command line.
     command = words if folder.name == photo.stem else ()
     run = Run([prepared], folder, config, equipment, progress, started, command)
@@ -130,7 +131,7 @@ def reconstruct_shared(
         if found.note:
             progress.note(found.note)
         listed, folder = found.photos, Path(output) / source.resolve().name
-        words = photo_words(source, Path(output), skip_stages, shared=True, landmarks=landmarks, mask=mask)
+        words = _command_line(source, Path(output), skip_stages, shared=True, landmarks=landmarks, mask=mask)
     else:
         listed, words = tuple(map(Path, photos)), []
         if not listed:
@@ -184,3 +185,19 @@ def _tell(prepared: Prepared, progress: Progress) -> None:
         progress.note(note)
     for warning in prepared.warnings:
         progress.warn(warning)
+
+
+def _command_line(
+    source: Path,
+    output: Path,
+    skip_stages: frozenset[int],
+    shared: bool = False,
+    **options: Path | int | None,
+) -> list[str]:
+    """The command line that reconstructs a photo or folder, without checkpoint and settings."""
+    words = [sys.executable, "-m", "nextface", "reconstruct", "--input", str(source), "--output", str(output)]
+    words += ["--sharedIdentity"] if shared else []
+    words += [f"--skipStage{stage}" for stage in sorted(skip_stages)]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    return words

@@ -48,6 +48,15 @@ class Equipment:
         )
         return renderers.create(config.renderer, settings)
 
+    def start(self) -> None:
+        """Start the renderer, so that it is known before any work whether it can be.
+
+        Raises
+        ------
+        MissingPartError: when a part of it is not here.
+        """
+        _ = self.renderer
+
     def close(self) -> None:
         """Release the renderer, if it was started."""
         if "renderer" in self.__dict__:

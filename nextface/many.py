@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from nextface.atomic import replacing
 from nextface.config import Config
 from nextface.engine import reconstruct_with
 from nextface.equipment import Equipment
-from nextface.errors import ConfigError, Interrupted, NextFaceError
+from nextface.errors import ConfigError, Interrupted, NextFaceError, OutputError
 from nextface.export.index import Outcome, write_index
 from nextface.models.face_model import FaceModel
 from nextface.photo_folder import find_photos, result_names, sidecar
@@ -92,8 +92,10 @@ class Workplace:
         except NextFaceError as wrong:
             status, error = "failed", str(wrong)
         except Exception as fault:
-            with replacing(job.folder / TRACE) as temporary:
-                temporary.write_text(f"{job.photo}\n\n{traceback.format_exc()}", encoding="utf-8")
+            trace = f"{job.photo}\n\n{traceback.format_exc()}"
+            with suppress(OutputError), replacing(job.folder / TRACE) as temporary:
+                temporary.write_text(trace, encoding="utf-8")
+            self.close()  # nobody knows what state the renderer is in: the next photo gets another
             status = "failed"
             error = (
                 f"Internal error: {type(fault).__name__}: {fault}. This is our fault, not yours; please "
@@ -107,6 +109,7 @@ class Workplace:
         """Release the renderer."""
         if self._equipment is not None:
             self._equipment.close()
+        self._equipment = None
 
 
 def reconstruct_folder(
@@ -146,7 +149,6 @@ def reconstruct_folder(
     Interrupted: on Ctrl-C, after the photos that are being worked on have kept their checkpoints.
     """
     config, progress = config or Config(), progress or Silent()
-    landmarks, mask = (None if path is None else Path(path) for path in (landmarks, mask))
     if workers < 1:
         raise ConfigError(f"--workers {workers}: at least one process must work.")
     if workers > 1 and model is not None:

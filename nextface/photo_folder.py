@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,19 +86,3 @@ def sidecar(folder: Path | None, photo: Path, suffix: str, option: str) -> Path 
         )
     path = folder / f"{photo.stem}{suffix}"
     return path if path.is_file() else None
-
-
-def photo_words(
-    source: Path,
-    output: Path,
-    skip_stages: frozenset[int],
-    shared: bool = False,
-    **options: Path | int | None,
-) -> list[str]:
-    """The command line that reconstructs a photo or folder, without checkpoint and settings."""
-    words = [sys.executable, "-m", "nextface", "reconstruct", "--input", str(source), "--output", str(output)]
-    words += ["--sharedIdentity"] if shared else []
-    words += [f"--skipStage{stage}" for stage in sorted(skip_stages)]
-    for name, value in options.items():
-        words += [] if value is None else [f"--{name}", str(value)]
-    return words

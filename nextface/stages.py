@@ -66,6 +66,7 @@ class Run:
 
     def execute(self, checkpoint: Path | None, skip_stages: frozenset[int]) -> Reconstruction:
         """Run the stages that are wanted and write everything."""
+        self.equipment.start()
         current = self._start()
         done = 0
         if checkpoint is not None:

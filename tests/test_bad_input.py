@@ -92,9 +92,9 @@ def test_no_such_file(desk: Desk) -> None:
     desk.refuses(desk.photo(), words=("There is no photo", "portrait.png"))
 
 
-def test_a_folder(desk: Desk) -> None:
+def test_an_empty_folder(desk: Desk) -> None:
     desk.photo().mkdir()
-    desk.refuses(desk.photo(), words=("is a folder", "portrait.png"))
+    desk.refuses(desk.photo(), words=("There is no photo in the folder", "portrait.png"))
 
 
 def test_not_an_image(desk: Desk) -> None:

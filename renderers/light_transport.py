@@ -10,6 +10,9 @@ import mitsuba as mi
 
 from renderers.environment_light import EnvironmentLight
 
+BELOW = 20.0  # times the distance between a line past an edge and the edge: where the line starts
+SAME_SURFACE = 1e-4  # relative distance within which two rays met the same point of a surface
+
 
 class Surroundings:
     """What rays travel through. (Not a dataclass: Dr.Jit would take its fields for loop variables below.)
@@ -78,6 +81,39 @@ def direct_radiance(
     total += value * arriving * weight
     throughput = value * dr.select(drawn, dr.rcp(bsdf_pdf), 0)
     return total, valid, Continuation(outgoing, drawn & ~free, throughput)
+
+
+def step_below(around: Surroundings, points: Any, beside: Any, direction: Any) -> tuple[Any, Any, Any]:
+    """What changes where light that passes points on edges falls on a surface, detached.
+
+    The line through a point is moved by `beside` to one side and to the other. Where one of them is free up to
+    the light and the other is not, the free one is followed down to what it lights.
+
+    Returns
+    -------
+    f cos of that surface towards the camera, 0 where there is no such change or the camera does not see it;
+    +1 where the line moved by +beside is the free one, else -1; and the surface's triangle.
+    """
+    # from a little below, because a surface that ends at the edge may be met on either side of the point
+    below_points = points - BELOW * dr.norm(beside) * direction
+    one, other = (mi.Ray3f(below_points + side * beside, direction) for side in (1.0, -1.0))
+    one_free, other_free = (~around.scene.ray_test(ray) for ray in (one, other))
+    changes = one_free ^ other_free
+    lit_side = dr.select(one_free, mi.Float(1), -1)
+    down = mi.Ray3f(points + lit_side * beside, -direction)
+    below = around.scene.ray_intersect_preliminary(down, coherent=False, active=changes)
+    changes &= below.is_valid()
+    met = down(dr.select(changes, below.t, 1))
+    view = mi.Ray3f(mi.Point3f(0), dr.normalize(mi.Vector3f(met)))
+    seen = around.scene.ray_intersect_preliminary(view, coherent=False, active=changes)
+    surface = seen.compute_surface_interaction(view, mi.RayFlags.UV | mi.RayFlags.ShadingFrame, changes)
+    distance = dr.norm(met)
+    same = (seen.prim_index == below.prim_index) | (dr.abs(seen.t - distance) < SAME_SURFACE * distance)
+    changes &= seen.is_valid() & same & (dr.dot(surface.n, view.d) < 0)
+    value, _ = around.bsdf.value_pdf(
+        around.bsdf.reflectance(surface, changes), surface.wi, surface.to_local(direction)
+    )
+    return dr.select(changes, value, 0), lit_side, below.prim_index
 
 
 def indirect_radiance(

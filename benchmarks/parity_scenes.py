@@ -12,17 +12,20 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
+from nextface.baking import bake_vertices
 from nextface.lighting import evaluate_map, fibonacci_directions, map_directions, positive_lobes
 from nextface.models import create
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 
-MAP_SIZE = 64  # texels of a map's side
+MAP_SIZE = 256  # texels of a map's side
 ENVIRONMENT_HEIGHT = 64
 BANDS = 9
 RADIUS = 100.0  # mm, of the ball
-MATTE_ROUGHNESS = 1.0  # of the diffuse scenes, where Schlick's rise at grazing angles is all that is not diffuse
+MATTE_ROUGHNESS = (
+    1.0  # of the diffuse scenes, where Schlick's rise at grazing angles is all that is not diffuse
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Case:
     def scene(self, size: int) -> Scene:
         """The scene in a picture of size x size pixels."""
         mesh, camera = SHAPES[self.shape](size)
-        return Scene(mesh, material(self.roughness), Environment(LIGHTS[self.light]()[None]), camera)
+        return Scene(mesh, material(mesh, self.roughness), Environment(LIGHTS[self.light]()[None]), camera)
 
 
 def sphere(size: int) -> tuple[Mesh, Camera]:
@@ -86,21 +89,26 @@ def _camera(
     )
 
 
-def material(roughness: float | None) -> Material:
-    """Smooth maps: a skin tone that varies, and a lobe whose strength and width do."""
-    diffuse = smooth_map(3, MAP_SIZE, 11, -0.15, 0.15) + torch.tensor([0.55, 0.4, 0.32])
+def material(mesh: Mesh, roughness: float | None) -> Material:
+    """Maps of smooth functions of space, without a step where a texture has its seams."""
+    place = mesh.vertices[0]
+    diffuse = torch.tensor([0.55, 0.4, 0.32]) + 0.15 * smooth_field(place, 3, 11)
     if roughness is None:
-        none = torch.zeros(1, MAP_SIZE, MAP_SIZE, 1)
-        return Material(diffuse, none, none + MATTE_ROUGHNESS)
-    specular = smooth_map(1, MAP_SIZE, 12, 0.025, 0.055)
-    return Material(diffuse, specular, smooth_map(1, MAP_SIZE, 13, roughness - 0.05, roughness + 0.05))
+        specular, width = torch.zeros_like(place[:, :1]), torch.full_like(place[:, :1], MATTE_ROUGHNESS)
+    else:
+        specular = 0.04 + 0.015 * smooth_field(place, 1, 12)
+        width = roughness + 0.05 * smooth_field(place, 1, 13)
+    return Material(*(bake_vertices(values[None], mesh, MAP_SIZE) for values in (diffuse, specular, width)))
 
 
-def smooth_map(channels: int, size: int, seed: int, low: float, high: float) -> Tensor:
-    """A map [1, size, size, channels] between two values, without detail finer than a sixth of it."""
-    coarse = torch.rand(1, channels, 6, 6, generator=torch.Generator().manual_seed(seed))
-    fine = interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
-    return low + (high - low) * fine.clamp(0, 1).permute(0, 2, 3, 1)
+def smooth_field(place: Tensor, channels: int, seed: int) -> Tensor:
+    """Functions [..., channels] of points [..., 3] (mm), in [-1, 1]: means of three waves of 200 to 500 mm."""
+    generator = torch.Generator().manual_seed(seed)
+    toward = normalize(torch.randn(3, channels, 3, generator=generator), dim=0)
+    frequency = 2 * math.pi / (200 + 300 * torch.rand(channels, 3, generator=generator))
+    phase = 2 * math.pi * torch.rand(channels, 3, generator=generator)
+    along = (place @ toward.flatten(1)).unflatten(-1, (channels, 3))
+    return torch.sin(frequency * along + phase).mean(-1)
 
 
 def sh_light() -> Tensor:

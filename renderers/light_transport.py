@@ -83,37 +83,44 @@ def direct_radiance(
     return total, valid, Continuation(outgoing, drawn & ~free, throughput)
 
 
-def step_below(around: Surroundings, points: Any, beside: Any, direction: Any) -> tuple[Any, Any, Any]:
+def shadow_steps(around: Surroundings, points: Any, beside: Any, direction: Any) -> tuple[Any, Any, Any, Any]:
     """What changes where light that passes points on edges falls on a surface, detached.
 
     The line through a point is moved by `beside` to one side and to the other. Where one of them is free up to
-    the light and the other is not, the free one is followed down to what it lights.
+    the light and the other is not, light changes at the edge itself, and where the free line goes on down to.
 
     Returns
     -------
-    f cos of that surface towards the camera, 0 where there is no such change or the camera does not see it;
-    +1 where the line moved by +beside is the free one, else -1; and the surface's triangle.
+    f cos towards the camera of the surface at the point, and of that below; 0 where there is no such change or
+    the camera does not see it; +1 where the line moved by +beside is free, else -1; the triangle below.
     """
     # from a little below, because a surface that ends at the edge may be met on either side of the point
-    below_points = points - BELOW * dr.norm(beside) * direction
-    one, other = (mi.Ray3f(below_points + side * beside, direction) for side in (1.0, -1.0))
-    one_free, other_free = (~around.scene.ray_test(ray) for ray in (one, other))
+    start = points - BELOW * dr.norm(beside) * direction
+    one_free, other_free = (
+        ~around.scene.ray_test(mi.Ray3f(start + side * beside, direction)) for side in (1.0, -1.0)
+    )
     changes = one_free ^ other_free
     lit_side = dr.select(one_free, mi.Float(1), -1)
     down = mi.Ray3f(points + lit_side * beside, -direction)
     below = around.scene.ray_intersect_preliminary(down, coherent=False, active=changes)
-    changes &= below.is_valid()
-    met = down(dr.select(changes, below.t, 1))
-    view = mi.Ray3f(mi.Point3f(0), dr.normalize(mi.Vector3f(met)))
-    seen = around.scene.ray_intersect_preliminary(view, coherent=False, active=changes)
-    surface = seen.compute_surface_interaction(view, mi.RayFlags.UV | mi.RayFlags.ShadingFrame, changes)
-    distance = dr.norm(met)
-    same = (seen.prim_index == below.prim_index) | (dr.abs(seen.t - distance) < SAME_SURFACE * distance)
-    changes &= seen.is_valid() & same & (dr.dot(surface.n, view.d) < 0)
-    value, _ = around.bsdf.value_pdf(
-        around.bsdf.reflectance(surface, changes), surface.wi, surface.to_local(direction)
-    )
-    return dr.select(changes, value, 0), lit_side, below.prim_index
+    beneath = changes & below.is_valid()
+    met = down(dr.select(beneath, below.t, 1))
+    at_edge, _ = _towards_camera(around, points, direction, changes)
+    value, triangle = _towards_camera(around, met, direction, beneath)
+    return at_edge, dr.select(triangle == below.prim_index, value, 0), lit_side, below.prim_index
+
+
+def _towards_camera(around: Surroundings, points: Any, direction: Any, active: Any) -> tuple[Any, Any]:
+    """f cos of light from a direction at surface points, 0 where the camera does not see them; the triangle."""
+    view = mi.Ray3f(mi.Point3f(0), dr.normalize(mi.Vector3f(points)))
+    seen = around.scene.ray_intersect_preliminary(view, coherent=False, active=active)
+    surface = seen.compute_surface_interaction(view, mi.RayFlags.UV | mi.RayFlags.ShadingFrame, active)
+    distance = dr.norm(points)
+    active &= seen.is_valid() & (dr.abs(seen.t - distance) < SAME_SURFACE * distance)
+    active &= dr.dot(surface.n, view.d) < 0
+    reflectance = around.bsdf.reflectance(surface, active)
+    value, _ = around.bsdf.value_pdf(reflectance, surface.wi, surface.to_local(direction))
+    return dr.select(active, value, 0), seen.prim_index
 
 
 def indirect_radiance(

@@ -19,9 +19,10 @@ from nextface.errors import MissingPartError
 from nextface.scene import Mesh, Scene
 from nextface.threads import available_cores
 from renderers.llvm import find_llvm, load_llvm
+from renderers.mesh_edges import Edges
 from renderers.probe import probe
 from renderers.scene_check import check_scene
-from renderers.silhouettes import Edges, boundary_gradients
+from renderers.silhouettes import boundary_gradients
 
 if TYPE_CHECKING:
     from renderers.mitsuba_scene import MitsubaScene
@@ -37,7 +38,7 @@ class MitsubaRenderer:
 
     Direct light by default; more bounces by path replay. Gradients see shading, and the motion of the surface
     under each pixel; with `visibility_gradients` also how outlines and shadow edges move, in radiance and in
-    coverage. Without, coverage has no gradient. Shadows of light that has bounced before do not count as moving.
+    coverage. Without, coverage has no gradient. Shadows of light that bounced before do not count as moving.
 
     Parameters
     ----------

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderers import skin_bsdf
+from renderers.boundaries import ShadowSteps
 from renderers.environment_light import EnvironmentLight
-from renderers.light_transport import Surroundings, direct_radiance, indirect_radiance, step_below
+from renderers.light_transport import Surroundings, direct_radiance, indirect_radiance, shadow_steps
 from renderers.random_numbers import PixelSequence, derived_seed
-from renderers.silhouettes import ShadowSteps
 
 Array = NDArray[np.float32]
 
@@ -182,14 +182,17 @@ class MitsubaScene:
             dr.eval(direction, power)
         return direction.numpy().T.copy(), power.numpy().T.copy()
 
-    def step_below(self, points: Array, beside: Array, directions: Array) -> ShadowSteps:
-        """How the light of directions [N, 3] changes below points [N, 3], across from + to - beside [N, 3]."""
+    def shadow_steps(self, points: Array, beside: Array, directions: Array) -> ShadowSteps:
+        """What the light of directions [N, 3] does at points [N, 3], across from + to - beside [N, 3]."""
         with dr.suspend_grad():
             vectors = (mi.Vector3f(np.ascontiguousarray(values.T)) for values in (points, beside, directions))
-            step, lit_side, triangle = step_below(self._around, *vectors)
-            dr.eval(step, lit_side, triangle)
+            at_edge, below, lit_side, triangle = shadow_steps(self._around, *vectors)
+            dr.eval(at_edge, below, lit_side, triangle)
         return ShadowSteps(
-            step.numpy().T.copy(), lit_side.numpy().copy(), triangle.numpy().astype(np.int64)
+            at_edge.numpy().T.copy(),
+            below.numpy().T.copy(),
+            lit_side.numpy().copy(),
+            triangle.numpy().astype(np.int64),
         )
 
     def _radiance(self, ray: Any, numbers: Any, adjoint: Any = None) -> tuple[Any, Any]:

@@ -66,7 +66,8 @@ def face(size: int) -> tuple[Mesh, Camera]:
     model = create("open")
     identity = torch.zeros(1, model.identity_size)
     identity[0, :12] = torch.randn(12, generator=torch.Generator().manual_seed(7))
-    vertices = model.vertices(identity, torch.zeros(1, len(model.expression_names)))
+    expression = torch.tensor([[0.15 * (name == "jawOpen") for name in model.expression_names]])
+    vertices = model.vertices(identity, expression)
     mesh = Mesh.from_vertices(vertices, model.triangles, model.uvs, model.uv_triangles)
     return mesh, _camera(size, distance=760.0, width=330.0, turn=(6.0, 25.0), centre=(0.0, -10.0))
 

@@ -155,7 +155,7 @@ class MitsubaScene:
     def look(self, points: Array, seed: int) -> Array:
         """One light path each: radiance and coverage [N, 4] at image points [2, N / 2, 2] in pixels."""
         sides, half = points.reshape(-1, 2), points.shape[1]
-        channels: list[Array] = []
+        channels = [np.zeros((0, 4), np.float32)]
         with dr.suspend_grad():
             for start in range(0, len(sides), WAVEFRONT):
                 part = sides[start : start + WAVEFRONT]
@@ -165,7 +165,7 @@ class MitsubaScene:
                 if self.layout.max_bounces > 1:
                     self._sampler.seed(derived_seed(seed, start), len(part))
                 ray = self._camera_ray(mi.Float(part[:, 0].copy()), mi.Float(part[:, 1].copy()))
-                colour, valid = self._radiance(ray, numbers)
+                colour, valid = self._radiance(ray, numbers, at_outline=True)
                 found = [*colour, dr.select(valid, mi.Float(1), 0)]
                 dr.eval(found)
                 channels.append(np.stack([channel.numpy() for channel in found], -1))
@@ -195,9 +195,11 @@ class MitsubaScene:
             triangle.numpy().astype(np.int64),
         )
 
-    def _radiance(self, ray: Any, numbers: Any, adjoint: Any = None) -> tuple[Any, Any]:
+    def _radiance(
+        self, ray: Any, numbers: Any, adjoint: Any = None, at_outline: bool = False
+    ) -> tuple[Any, Any]:
         """Radiance along camera rays, and whether they meet the surface."""
-        colour, valid, onward = direct_radiance(self._around, ray, numbers)
+        colour, valid, onward = direct_radiance(self._around, ray, numbers, at_outline=at_outline)
         if self.layout.max_bounces > 1:
             colour += indirect_radiance(
                 self._around, onward, self._sampler, self.layout.max_bounces - 1, adjoint

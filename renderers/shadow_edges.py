@@ -56,13 +56,15 @@ def moving_shadows(
         ridges = edges.ridges(positions, normals).nonzero()[:, 0]
         beside_length = BESIDE * positions.norm(dim=1).amax()
     total = positions.new_zeros(())
-    for part in _parts(len(ways), len(ridges)):
+    for part in _parts(len(ways), len(edges.face)):
         share = count * (part.stop - part.start) // len(ways)
         with torch.no_grad():
             passing = _passing_light(edges, positions, normals, ridges, ways[part], powers[part])
             lines = _draw_lines(passing, share, seed + part.start)
+            if not len(lines.edge):
+                continue
             start, end = edges.ends(positions, lines.edge)
-            beside = beside_length * normalize(torch.linalg.cross(end - start, lines.way), dim=1)
+            beside = beside_length * _beside(edges, positions, lines)
             place = start + lines.along[:, None] * (end - start)
             steps = tracer.shadow_steps(*(values.float().numpy() for values in (place, beside, lines.way)))
             lit_side = beside * torch.from_numpy(steps.lit_side).double()[:, None]
@@ -76,6 +78,7 @@ def moving_shadows(
 
 
 def _parts(directions: int, edges: int) -> Iterator[slice]:
+    """Directions of each pass: as many for any shape of a mesh, because other sizes mean other kernels."""
     size = max(1, PAIRS_AT_ONCE // max(edges, 1))
     for start in range(0, directions, size):
         yield slice(start, min(start + size, directions))
@@ -106,6 +109,19 @@ def _draw_lines(passing: _Passing, count: int, seed: int) -> _Lines:
     places = draw_places(passing.amount, count, seed)
     power = passing.power[places.item] / places.density[:, None]
     return _Lines(passing.edge[places.item], places.along, passing.way[places.item], power)
+
+
+def _beside(edges: Edges, positions: Tensor, lines: _Lines) -> Tensor:
+    """Unit vectors [N, 3] from edges to their sides: across the light, but in the surface where it ends.
+
+    Where light grazes a surface that ends, a line beside it across the light would meet it far away or never.
+    """
+    start, end = edges.ends(positions, lines.edge)
+    across = torch.linalg.cross(end - start, lines.way)
+    direction = normalize(end - start, dim=1)
+    inward = edges.apex(positions, lines.edge, edges.open[lines.edge]) - start
+    inward = inward - (inward * direction).sum(1, keepdim=True) * direction
+    return normalize(torch.where(edges.open[lines.edge, None], inward, across), dim=1)
 
 
 def _attached(

@@ -31,13 +31,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
+app.add_typer(setup, name="setup")
+
 P = ParamSpec("P")
 
 Output = Annotated[Path, typer.Option(help="Folder for results; each photo gets a folder of its name in it.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE.ini", help="Settings; without it, the defaults.")
 ]
-RendererName = Annotated[str | None, typer.Option(metavar="mitsuba|vertex", help="The INI key renderer.")]
+RendererName = Annotated[
+    str | None, typer.Option(metavar="mitsuba|vertex|redner", help="The INI key renderer.")
+]
 DeviceName = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="The INI key device.")]
 Overrides = Annotated[
     list[str] | None,
@@ -193,6 +198,26 @@ def doctor() -> None:
     from nextface.doctor import examine, report
 
     typer.echo(report(examine()))
+
+
+@setup.command(name="redner")
+@_exit_codes
+def setup_redner(
+    python: Annotated[
+        str, typer.Option(metavar="PATH", help="A Python 3.8; without it, one is looked for, or fetched by uv.")
+    ] = "auto",
+) -> None:
+    """Install the renderer redner, with an old Python of its own, into the user's cache."""
+    from renderers.redner import RednerProcess, try_out
+    from renderers.redner_environment import Environment, set_up
+
+    def draw(environment: Environment) -> None:
+        try_out(RednerProcess(environment.command, environment.packages, threads=1))
+
+    environment, new = set_up(python, draw, typer.echo)
+    typer.echo(
+        f"redner {'is set up' if new else 'was there already, and works'}: {environment.packages.parent}"
+    )
 
 
 @app.command(name="config")

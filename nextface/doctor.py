@@ -49,7 +49,7 @@ def examine() -> dict[str, list[Finding]]:
             _try("mitsuba on a GPU", _mitsuba_on_gpu),
             _try("mitsuba on the CPU", _mitsuba_on_cpu),
             _try("vertex", _vertex),
-            Finding("redner", False, "Not part of this version."),
+            _try("redner", _redner),
         ],
         "Devices of PyTorch (INI key device)": [_try("cpu", _torch_cpu), _try("cuda", _torch_cuda)],
         "Landmark detectors (INI key landmarksDetectorType)": _detectors(),
@@ -105,6 +105,15 @@ def _vertex() -> str:
     import renderers.vertex  # noqa: F401
 
     return "Preview without ray tracing and without shadows."
+
+
+def _redner() -> str:
+    from renderers.redner import find_engine, try_out
+    from renderers.redner_environment import PACKAGES, find_environment
+
+    environment = find_environment()
+    try_out(find_engine())
+    return f"{PACKAGES[1].replace('==', ' ')} on the CPU, in a process of its own ({environment.python})."
 
 
 def _torch_cpu() -> str:

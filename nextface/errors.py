@@ -36,6 +36,12 @@ class CheckpointError(NextFaceError):
     """A checkpoint cannot be read, or does not fit this run."""
 
 
+class RendererError(NextFaceError):
+    """A renderer's process died, hung or ran out of memory; another attempt may go well."""
+
+    exit_code = 1
+
+
 class DivergedError(NextFaceError):
     """A loss or parameter became NaN or infinite; the last good checkpoint is kept."""
 

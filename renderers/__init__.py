@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,12 @@ def create(name: str, settings: Settings | None = None) -> Renderer:
             settings.device, settings.max_bounces, settings.threads, settings.visibility_gradients
         )
     if name == "redner":
-        raise MissingPartError(
-            "renderer = redner: this backend comes with the next release. Use mitsuba or vertex."
-        )
+        from renderers.redner import RednerRenderer, find_engine
+
+        if settings.device == "cuda":
+            warnings.warn("redner draws on the CPU: its build for GPUs is not used", stacklevel=2)
+        engine = find_engine(settings.redner_python, settings.threads)
+        return RednerRenderer(engine, settings.max_bounces, settings.visibility_gradients)
     nearest = get_close_matches(name.lower(), NAMES, n=1, cutoff=0.0)[0]
     raise ConfigError(
         f"renderer = {name}: no such backend. Did you mean {nearest}? There are {', '.join(NAMES)}."
@@ -51,11 +55,15 @@ def create(name: str, settings: Settings | None = None) -> Renderer:
 def available() -> dict[str, str | None]:
     """Each backend's name, with None where it works here and else the reason why it does not."""
     from renderers import mitsuba
+    from renderers.redner_environment import find_environment
 
-    found: dict[str, str | None] = {"vertex": None, "mitsuba": None}
+    found: dict[str, str | None] = {"vertex": None, "mitsuba": None, "redner": None}
     try:
         mitsuba.choose_variant("auto")
     except MissingPartError as error:
         found["mitsuba"] = str(error)
-    found["redner"] = "comes with the next release"
+    try:
+        find_environment()
+    except MissingPartError as error:
+        found["redner"] = str(error)
     return found

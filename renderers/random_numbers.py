@@ -1,11 +1,12 @@
-"""Seeds, and the random numbers of a pixel's samples."""
+"""The random numbers of a pixel's samples."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import mitsuba as mi
-import numpy as np
+
+from renderers.seeds import derived_seed as derived_seed
 
 # Steps of PixelSequence, as fractions of 1. No two have a small integer relation: dimensions with one would
 # move in step, and noise would not vanish with more samples. Each pair suits a square: Roberts' R2 first, then
@@ -45,11 +46,3 @@ class PixelSequence:
     def _next(self, step: float) -> Any:
         turned = self._index * round(step % 1 * 2**32) + self._offsets.next_uint32()  # modulo 2^32
         return mi.Float(turned >> 8) * 2.0**-24
-
-
-def derived_seed(*words: int) -> int:
-    """A 32-bit seed that mixes non-negative integers: NumPy's SeedSequence over them, first word.
-
-    Different words give unrelated seeds, so photos, passes and the backward pass share no random numbers.
-    """
-    return int(np.random.SeedSequence(words).generate_state(1)[0])

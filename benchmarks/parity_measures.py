@@ -1,0 +1,190 @@
+"""How far pictures and derivatives are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.parity_reference import Points
+from benchmarks.parity_scenes import MAP_SIZE, smooth_field
+from nextface.baking import bake_vertices
+from nextface.lighting import map_directions
+from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from renderers.renderer import Renderer
+
+Array = NDArray[np.float64]
+
+LEAST_COSINE = 0.05  # n.v of the pixels that are compared; the rest is listed apart
+INTERIOR_COSINE = 0.45  # n.v of the pixels whose derivatives outlines cannot touch
+COVERED = 0.999
+DIRECTIONS = 3
+
+
+@dataclass(frozen=True)
+class ImageDifference:
+    """Two renderers' pictures, relative to the mean of the reference over the pixels in question."""
+
+    rms: float  # root mean square difference, noise included
+    systematic: float  # the same without noise
+    bias: float  # mean signed difference
+    grazing_rms: float  # over the pixels that are left out: rims, and n.v below the limit
+    outline: float  # mean absolute difference of coverage over the pixels at an outline
+    overlap: float  # intersection over union of coverage
+
+
+def compare(images: list[Array], references: list[Array], points: Points) -> ImageDifference:
+    """Pictures [H, W, 4] against reference pictures, two of each with noise of their own.
+
+    The noise of two differences is independent, so that their mean product is the mean square of what they have
+    in common.
+    """
+    image, reference = (np.mean(pair, 0) for pair in (images, references))
+    seen = (image[..., 3] > 0) | (reference[..., 3] > 0)
+    kept = (image[..., 3] > COVERED) & (reference[..., 3] > COVERED) & (points.cosines.min(-1) > LEAST_COSINE)
+    first, second = (a[..., :3] - b[..., :3] for a, b in zip(images, references, strict=True))
+    difference, level = (first + second) / 2, reference[kept][:, :3].mean()
+    common = (first[kept] * second[kept]).mean()
+    coverage = np.stack([image[..., 3], reference[..., 3]])
+    rim = (coverage.max(0) > 1 - COVERED) & (coverage.min(0) < COVERED)
+    return ImageDifference(
+        rms=_root_mean_square(difference[kept]) / level,
+        systematic=float(np.sign(common) * np.sqrt(abs(common)) / level),
+        bias=float(difference[kept].mean() / level),
+        grazing_rms=_root_mean_square(difference[seen & ~kept]) / level,
+        outline=float(np.abs(coverage[0] - coverage[1])[rim].mean()),
+        overlap=float(coverage.min(0).sum() / coverage.max(0).sum()),
+    )
+
+
+def _root_mean_square(values: Array) -> float:
+    return float(np.sqrt(np.square(values).mean()))
+
+
+def grown(image: Array, factor: int) -> Array:
+    """A picture [f H, f W, C] by the means of its blocks of f x f pixels: [H, W, C]."""
+    height, width, channels = image.shape
+    blocks = image.reshape(height // factor, factor, width // factor, factor, channels)
+    return np.asarray(blocks.mean((1, 3)))
+
+
+# Derivatives
+
+Change = Callable[[Scene, Tensor], Scene]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Something of a scene that may change: how, by numbers [M], along smooth seeded directions."""
+
+    name: str
+    change: Change  # the scene, changed by numbers [DIRECTIONS] times its directions
+    moves_outlines: bool
+
+
+def _vertices(scene: Scene, amounts: Tensor) -> Scene:
+    mesh = scene.mesh
+    fields = [smooth_field(mesh.vertices, 3, 100 + k) for k in range(DIRECTIONS)]
+    vertices = mesh.vertices + sum(amount * field for amount, field in zip(amounts, fields, strict=True))
+    moved = Mesh.from_vertices(vertices, mesh.triangles, mesh.uvs, mesh.uv_triangles)
+    return replace(scene, mesh=moved)
+
+
+def _pose(scene: Scene, amounts: Tensor) -> Scene:
+    turn, shift = amounts @ _seeded(201, 3) * 0.01, amounts @ _seeded(202, 3) * torch.tensor([1.0, 1, 4])
+    camera = scene.camera
+    moved = replace(camera, rotation=camera.rotation + turn, translation=camera.translation + shift)
+    return replace(scene, camera=moved)
+
+
+def _intrinsics(scene: Scene, amounts: Tensor) -> Scene:
+    camera: Camera = scene.camera
+    pixel = camera.width / 100
+    focal, centre = amounts @ _seeded(203, 2) * pixel, amounts @ _seeded(204, 2) * pixel / 4
+    zero = torch.zeros(())
+    rows = [torch.stack([focal[0], zero, centre[0]]), torch.stack([zero, focal[1], centre[1]]), torch.zeros(3)]
+    return replace(scene, camera=replace(camera, intrinsics=camera.intrinsics + torch.stack(rows)))
+
+
+def _light(scene: Scene, amounts: Tensor) -> Scene:
+    radiance = scene.environment.radiance
+    toward = 200 * map_directions(radiance.shape[1]).to(radiance)
+    gain = 0.1 * sum(amount * smooth_field(toward, 3, 300 + k) for k, amount in enumerate(amounts))
+    return replace(scene, environment=Environment(radiance * (1 + gain)))
+
+
+def _map(name: str, scale: float) -> Change:
+    def change(scene: Scene, amounts: Tensor) -> Scene:
+        channels = getattr(scene.material, name).shape[-1]
+        fields = [smooth_field(scene.mesh.vertices, channels, 400 + k) for k in range(DIRECTIONS)]
+        maps = [bake_vertices(field, scene.mesh, MAP_SIZE) for field in fields]
+        added = scale * sum(amount * values for amount, values in zip(amounts, maps, strict=True))
+        material: Material = replace(scene.material, **{name: getattr(scene.material, name) + added})
+        return scene.with_material(material)
+
+    return change
+
+
+def _seeded(seed: int, size: int) -> Tensor:
+    return torch.randn(DIRECTIONS, size, generator=torch.Generator().manual_seed(seed))
+
+
+PARAMETERS = (
+    Parameter("vertices", _vertices, True),
+    Parameter("pose", _pose, True),
+    Parameter("intrinsics", _intrinsics, True),
+    Parameter("light", _light, False),
+    Parameter("diffuse", _map("diffuse", 0.05), False),
+    Parameter("specular", _map("specular", 0.01), False),
+    Parameter("roughness", _map("roughness", 0.03), False),
+)
+
+
+def weights(size: int) -> Tensor:
+    """What the loss multiplies a picture's radiance by, [size, size, 3]: waves as long as half its width."""
+    y, x = torch.meshgrid(*2 * [(torch.arange(size) + 0.5) / size], indexing="ij")
+    return torch.stack([1 + (13 * x).sin(), 1 + (15 * y).cos(), 1 + (11 * (x + y)).sin()], -1)
+
+
+def derivatives(renderer: Renderer, scene: Scene, parameter: Parameter, loss: Tensor, plan: Plan) -> Tensor:
+    """Derivatives [DIRECTIONS] of the sum of radiance times `loss` [H, W, 3], by gradient; mean over seeds."""
+    found = []
+    for seed in range(plan.seeds):
+        amounts = torch.zeros(DIRECTIONS, requires_grad=True)
+        image = renderer.render(parameter.change(scene, amounts), plan.samples, 10 + seed)[0, ..., :3]
+        found.append(torch.autograd.grad((image * loss).sum(), amounts)[0])
+    return torch.stack(found).mean(0)
+
+
+def differences(
+    renderer: Renderer, scene: Scene, parameter: Parameter, losses: list[Tensor], plan: Plan
+) -> list[Tensor]:
+    """The same by central differences with common random numbers, one answer [DIRECTIONS] for each loss."""
+    found = torch.zeros(len(losses), DIRECTIONS)
+    with torch.no_grad():
+        for k, step in enumerate(torch.eye(DIRECTIONS)):
+            for seed in range(plan.seeds):
+                ahead, behind = (
+                    renderer.render(parameter.change(scene, side * step), plan.samples, 50 + seed)[0, ..., :3]
+                    for side in (0.5, -0.5)
+                )
+                for number, loss in enumerate(losses):
+                    found[number, k] += ((ahead - behind) * loss).sum() / plan.seeds
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How derivatives are measured."""
+
+    samples: int
+    seeds: int
+
+
+def vector_error(found: Tensor, expected: Tensor) -> float:
+    """The length of the difference of three derivatives over the length of the expected ones."""
+    return float((found - expected).norm() / expected.norm())

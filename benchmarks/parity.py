@@ -17,21 +17,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import renderers
 from benchmarks.parity_measures import (
     INTERIOR_COSINE,
     PARAMETERS,
     Plan,
+    changes,
     compare,
     derivatives,
-    differences,
     grown,
+    loss_weights,
     vector_error,
-    weights,
 )
 from benchmarks.parity_reference import Array, Points, Reference
 from benchmarks.parity_scenes import CASES, Case
+from renderers.renderer import Renderer
 from renderers.settings import Settings
 
 SIDE = 3  # points along each side of a pixel: of the unshadowed reference, and of a renderer that draws points
@@ -70,9 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--redner-samples", type=int, default=1024, help="the same for redner, which is slow")
     parser.add_argument("--gradient-size", type=int, default=48, help="pixels a side, for derivatives")
     parser.add_argument("--gradient-samples", type=int, default=256, help="light paths a pixel of each render")
-    parser.add_argument(
-        "--gradient-seeds", type=int, default=2, help="renders that a derivative is averaged over"
-    )
+    parser.add_argument("--redner-gradient-samples", type=int, default=128, help="the same for redner")
     parser.add_argument("--scenes", nargs="+", choices=CASES, default=list(CASES), metavar="SCENE")
     parser.add_argument("--backends", nargs="+", choices=working, default=working, metavar="BACKEND")
     parser.add_argument("--json", type=Path, help="file of results, read and written")
@@ -106,8 +106,9 @@ def measure(standard: Standard, backend: str, options: argparse.Namespace) -> di
     compared = {"shadowed": asdict(compare(image, standard.shadowed, points))}
     if backend == "vertex" or case.convex:
         compared["unshadowed"] = asdict(compare(image, 2 * [standard.unshadowed], points))
-    plan = Plan(options.gradient_samples, options.gradient_seeds)
-    return {"image": compared, "derivatives": derivative_errors(case, backend, options.gradient_size, plan)}
+    samples = options.redner_gradient_samples if backend == "redner" else options.gradient_samples
+    errors = derivative_errors(case, backend, options.gradient_size, samples)
+    return {"image": compared, "derivatives": errors}
 
 
 def draw(case: Case, backend: str, size: int, samples: int) -> list[Array]:
@@ -123,34 +124,34 @@ def draw(case: Case, backend: str, size: int, samples: int) -> list[Array]:
         renderer.close()
 
 
-def derivative_errors(case: Case, backend: str, size: int, plan: Plan) -> dict[str, float]:
+def derivative_errors(case: Case, backend: str, size: int, samples: int) -> dict[str, float]:
     """Relative errors of three derivatives, by parameter.
 
     Light and maps, over the whole picture. What moves outlines: over the inside of a convex shape, as
     "... inside"; and over the whole picture with gradients of visibility, as "... whole".
     """
     scene = case.scene(size)
-    points = Reference(scene).points(2)
-    inside = torch.from_numpy(interior(points)).float()[..., None]
-    whole = weights(size)
+    inside = torch.from_numpy(interior(Reference(scene).points(2))).float()[..., None]
+    everywhere = torch.ones_like(inside)
     plain = renderers.create(backend, Settings(device="auto"))
     aware = renderers.create(backend, Settings(device="auto", visibility_gradients=True))
-    errors = {}
+    errors: dict[str, float] = {}
     try:
         for parameter in PARAMETERS:
             if case.roughness is None and parameter.name in ("specular", "roughness"):
                 continue
-            expected = differences(plain, scene, parameter, [whole, whole * inside], plan)
+            guide, change = (changes(plain, scene, parameter, Plan(samples, seed)) for seed in (50, 51))
+            wanted: dict[str, tuple[Tensor, Renderer]] = {}
             if not parameter.moves_outlines:
-                found = derivatives(plain, scene, parameter, whole, plan)
-                errors[parameter.name] = vector_error(found, expected[0])
-                continue
-            if case.convex:
-                found = derivatives(plain, scene, parameter, whole * inside, plan)
-                errors[f"{parameter.name} inside"] = vector_error(found, expected[1])
-            if not plain.shades_vertices:
-                found = derivatives(aware, scene, parameter, whole, plan)
-                errors[f"{parameter.name} whole"] = vector_error(found, expected[0])
+                wanted[parameter.name] = everywhere, plain
+            elif case.convex:
+                wanted[f"{parameter.name} inside"] = inside, plain
+            if parameter.moves_outlines and not plain.shades_vertices:
+                wanted[f"{parameter.name} whole"] = everywhere, aware
+            for name, (mask, differentiated) in wanted.items():
+                loss = loss_weights(guide, mask)
+                found = derivatives(differentiated, scene, parameter, loss, Plan(samples, 7))
+                errors[name] = vector_error(found, (change * loss).sum((1, 2, 3)))
     finally:
         plain.close()
         aware.close()
@@ -165,13 +166,13 @@ def interior(points: Points) -> Any:
 def image_table(results: Results) -> str:
     """Pictures, as a Markdown table."""
     lines = [
-        "| scene | renderer | against | RMSE | without noise | bias | the rest | outline | overlap |",
+        "| scene | renderer | against | RMSE | noise | bias | the rest | outline | overlap |",
         "| --- | --- | --- | --: | --: | --: | --: | --: | --: |",
     ]
     for key, result in results.items():
         scene, backend = key.split()
         for against, found in result["image"].items():
-            figures = [found[name] for name in ("rms", "systematic", "bias", "grazing_rms")]
+            figures = [found[name] for name in ("rms", "noise", "bias", "grazing_rms")]
             cells = [f"{100 * figure:.2f} %" for figure in figures]
             cells += [f"{found['outline']:.3f}", f"{found['overlap']:.4f}"]
             lines.append(f"| {scene} | {backend} | {against} | {' | '.join(cells)} |")

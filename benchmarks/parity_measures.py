@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from benchmarks.parity_reference import Points
 from benchmarks.parity_scenes import MAP_SIZE, smooth_field
@@ -30,7 +31,7 @@ class ImageDifference:
     """Two renderers' pictures, relative to the mean of the reference over the pixels in question."""
 
     rms: float  # root mean square difference, noise included
-    systematic: float  # the same without noise
+    noise: float  # how much of that is noise, from what the two pictures differ in
     bias: float  # mean signed difference
     grazing_rms: float  # over the pixels that are left out: rims, and n.v below the limit
     outline: float  # mean absolute difference of coverage over the pixels at an outline
@@ -38,22 +39,17 @@ class ImageDifference:
 
 
 def compare(images: list[Array], references: list[Array], points: Points) -> ImageDifference:
-    """Pictures [H, W, 4] against reference pictures, two of each with noise of their own.
-
-    The noise of two differences is independent, so that their mean product is the mean square of what they have
-    in common.
-    """
+    """Pictures [H, W, 4] against reference pictures, two of each with noise of their own."""
     image, reference = (np.mean(pair, 0) for pair in (images, references))
     seen = (image[..., 3] > 0) | (reference[..., 3] > 0)
     kept = (image[..., 3] > COVERED) & (reference[..., 3] > COVERED) & (points.cosines.min(-1) > LEAST_COSINE)
     first, second = (a[..., :3] - b[..., :3] for a, b in zip(images, references, strict=True))
     difference, level = (first + second) / 2, reference[kept][:, :3].mean()
-    common = (first[kept] * second[kept]).mean()
     coverage = np.stack([image[..., 3], reference[..., 3]])
     rim = (coverage.max(0) > 1 - COVERED) & (coverage.min(0) < COVERED)
     return ImageDifference(
         rms=_root_mean_square(difference[kept]) / level,
-        systematic=float(np.sign(common) * np.sqrt(abs(common)) / level),
+        noise=_root_mean_square((first - second)[kept] / 2) / level,
         bias=float(difference[kept].mean() / level),
         grazing_rms=_root_mean_square(difference[seen & ~kept]) / level,
         outline=float(np.abs(coverage[0] - coverage[1])[rim].mean()),
@@ -144,45 +140,46 @@ PARAMETERS = (
 )
 
 
-def weights(size: int) -> Tensor:
-    """What the loss multiplies a picture's radiance by, [size, size, 3]: waves as long as half its width."""
-    y, x = torch.meshgrid(*2 * [(torch.arange(size) + 0.5) / size], indexing="ij")
-    return torch.stack([1 + (13 * x).sin(), 1 + (15 * y).cos(), 1 + (11 * (x + y)).sin()], -1)
-
-
-def derivatives(renderer: Renderer, scene: Scene, parameter: Parameter, loss: Tensor, plan: Plan) -> Tensor:
-    """Derivatives [DIRECTIONS] of the sum of radiance times `loss` [H, W, 3], by gradient; mean over seeds."""
-    found = []
-    for seed in range(plan.seeds):
-        amounts = torch.zeros(DIRECTIONS, requires_grad=True)
-        image = renderer.render(parameter.change(scene, amounts), plan.samples, 10 + seed)[0, ..., :3]
-        found.append(torch.autograd.grad((image * loss).sum(), amounts)[0])
-    return torch.stack(found).mean(0)
-
-
-def differences(
-    renderer: Renderer, scene: Scene, parameter: Parameter, losses: list[Tensor], plan: Plan
-) -> list[Tensor]:
-    """The same by central differences with common random numbers, one answer [DIRECTIONS] for each loss."""
-    found = torch.zeros(len(losses), DIRECTIONS)
-    with torch.no_grad():
-        for k, step in enumerate(torch.eye(DIRECTIONS)):
-            for seed in range(plan.seeds):
-                ahead, behind = (
-                    renderer.render(parameter.change(scene, side * step), plan.samples, 50 + seed)[0, ..., :3]
-                    for side in (0.5, -0.5)
-                )
-                for number, loss in enumerate(losses):
-                    found[number, k] += ((ahead - behind) * loss).sum() / plan.seeds
-    return list(found)
-
-
 @dataclass(frozen=True)
 class Plan:
     """How derivatives are measured."""
 
     samples: int
-    seeds: int
+    seed: int
+
+
+def changes(renderer: Renderer, scene: Scene, parameter: Parameter, plan: Plan) -> Tensor:
+    """How the picture changes along each direction, by central differences: [DIRECTIONS, H, W, 3]."""
+    with torch.no_grad():
+        pictures = [
+            [
+                renderer.render(parameter.change(scene, side * step), plan.samples, plan.seed)[0, ..., :3]
+                for side in (0.5, -0.5)
+            ]
+            for step in torch.eye(DIRECTIONS)
+        ]
+    return torch.stack([ahead - behind for ahead, behind in pictures])
+
+
+def loss_weights(change: Tensor, mask: Tensor) -> Tensor:
+    """What a loss multiplies radiance by, [H, W, 3]: where and how the picture changes, blurred a little.
+
+    So a derivative is a sum of positive shares and not a small difference of large ones.
+
+    Parameters
+    ----------
+    change: [DIRECTIONS, H, W, 3].
+    mask: [H, W, 1], 0 where the loss must not look.
+    """
+    smooth = avg_pool2d((change * mask).permute(0, 3, 1, 2), 3, 1, 1).permute(0, 2, 3, 1) * mask
+    return (smooth / smooth.flatten(1).norm(dim=1)[:, None, None, None]).sum(0)
+
+
+def derivatives(renderer: Renderer, scene: Scene, parameter: Parameter, loss: Tensor, plan: Plan) -> Tensor:
+    """Derivatives [DIRECTIONS] of the sum of radiance times `loss` [H, W, 3], by gradient."""
+    amounts = torch.zeros(DIRECTIONS, requires_grad=True)
+    image = renderer.render(parameter.change(scene, amounts), plan.samples, plan.seed)[0, ..., :3]
+    return torch.autograd.grad((image * loss).sum(), amounts)[0]
 
 
 def vector_error(found: Tensor, expected: Tensor) -> float:

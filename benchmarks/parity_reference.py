@@ -1,9 +1,10 @@
 """What renderers are compared with, made without this project's transport, light and camera code.
 
-`shadowed` is Mitsuba's own mesh, perspective sensor, `envmap` emitter, `direct` integrator and `diffuse` BSDF, in
-its scalar variant, which needs no LLVM. Mitsuba has no additive lobe with Schlick's approximation: that lobe
+`shadowed` is Mitsuba's own mesh, perspective sensor, `envmap` emitter, `direct` integrator and `diffuse` BSDF,
+in its scalar variant, which needs no LLVM. Mitsuba has no additive lobe with Schlick's approximation: that lobe
 alone, over a black surface, is drawn by the project's renderer and added. `unshadowed` sums the light of every
-texel of the environment over the whole reflectance, in NumPy: it checks the lobe, too, where nothing is shadowed.
+texel of the environment over the whole reflectance, in NumPy: it checks the lobe, too, where nothing casts a
+shadow.
 """
 
 from __future__ import annotations

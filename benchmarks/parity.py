@@ -1,6 +1,6 @@
 """Compare every renderer with a reference: pictures and derivatives, scene by scene.
 
-    python -m benchmarks.parity --size 96 --samples 4096 --json parity.json
+    python -m benchmarks.parity --size 64 --samples 4096 --json parity.json
 
 prints the table of docs/benchmarks.md. With --json, results are kept from run to run, and only what is missing
 is measured; --table prints what is there.
@@ -38,6 +38,7 @@ from renderers.settings import Settings
 
 SIDE = 3  # points along each side of a pixel: of the unshadowed reference, and of a renderer that draws points
 REFERENCE_SAMPLES = 4096
+INSIDE_STEP = 6.0  # of finite differences inside an outline, where little changes: against their noise
 
 Results = dict[str, dict[str, Any]]
 
@@ -67,11 +68,11 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     working = [name for name, reason in renderers.available().items() if reason is None]
-    parser.add_argument("--size", type=int, default=96, help="pixels of a picture's side (default 96)")
+    parser.add_argument("--size", type=int, default=64, help="pixels of a picture's side (default 64)")
     parser.add_argument("--samples", type=int, default=4096, help="light paths a pixel of a picture")
     parser.add_argument("--redner-samples", type=int, default=1024, help="the same for redner, which is slow")
     parser.add_argument("--gradient-size", type=int, default=48, help="pixels a side, for derivatives")
-    parser.add_argument("--gradient-samples", type=int, default=256, help="light paths a pixel of each render")
+    parser.add_argument("--gradient-samples", type=int, default=512, help="light paths a pixel of each render")
     parser.add_argument("--redner-gradient-samples", type=int, default=128, help="the same for redner")
     parser.add_argument("--scenes", nargs="+", choices=CASES, default=list(CASES), metavar="SCENE")
     parser.add_argument("--backends", nargs="+", choices=working, default=working, metavar="BACKEND")
@@ -140,15 +141,17 @@ def derivative_errors(case: Case, backend: str, size: int, samples: int) -> dict
         for parameter in PARAMETERS:
             if case.roughness is None and parameter.name in ("specular", "roughness"):
                 continue
-            guide, change = (changes(plain, scene, parameter, Plan(samples, seed)) for seed in (50, 51))
-            wanted: dict[str, tuple[Tensor, Renderer]] = {}
+            wanted: dict[str, tuple[Tensor, Renderer, float]] = {}
             if not parameter.moves_outlines:
-                wanted[parameter.name] = everywhere, plain
+                wanted[parameter.name] = everywhere, plain, 1.0
             elif case.convex:
-                wanted[f"{parameter.name} inside"] = inside, plain
+                wanted[f"{parameter.name} inside"] = inside, plain, INSIDE_STEP
             if parameter.moves_outlines and not plain.shades_vertices:
-                wanted[f"{parameter.name} whole"] = everywhere, aware
-            for name, (mask, differentiated) in wanted.items():
+                wanted[f"{parameter.name} whole"] = everywhere, aware, 1.0
+            for name, (mask, differentiated, step) in wanted.items():
+                guide, change = (
+                    changes(plain, scene, parameter, Plan(samples, seed, step)) for seed in (50, 51)
+                )
                 loss = loss_weights(guide, mask)
                 found = derivatives(differentiated, scene, parameter, loss, Plan(samples, 7))
                 errors[name] = vector_error(found, (change * loss).sum((1, 2, 3)))

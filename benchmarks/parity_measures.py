@@ -21,7 +21,7 @@ from renderers.renderer import Renderer
 Array = NDArray[np.float64]
 
 LEAST_COSINE = 0.05  # n.v of the pixels that are compared; the rest is listed apart
-INTERIOR_COSINE = 0.45  # n.v of the pixels whose derivatives outlines cannot touch
+INTERIOR_COSINE = 0.5  # n.v of the pixels whose derivatives outlines cannot touch
 COVERED = 0.999
 DIRECTIONS = 3
 
@@ -146,6 +146,7 @@ class Plan:
 
     samples: int
     seed: int
+    step: float = 1.0  # of finite differences
 
 
 def changes(renderer: Renderer, scene: Scene, parameter: Parameter, plan: Plan) -> Tensor:
@@ -153,12 +154,12 @@ def changes(renderer: Renderer, scene: Scene, parameter: Parameter, plan: Plan) 
     with torch.no_grad():
         pictures = [
             [
-                renderer.render(parameter.change(scene, side * step), plan.samples, plan.seed)[0, ..., :3]
-                for side in (0.5, -0.5)
+                renderer.render(parameter.change(scene, side * way), plan.samples, plan.seed)[0, ..., :3]
+                for side in (plan.step / 2, -plan.step / 2)
             ]
-            for step in torch.eye(DIRECTIONS)
+            for way in torch.eye(DIRECTIONS)
         ]
-    return torch.stack([ahead - behind for ahead, behind in pictures])
+    return torch.stack([ahead - behind for ahead, behind in pictures]) / plan.step
 
 
 def loss_weights(change: Tensor, mask: Tensor) -> Tensor:

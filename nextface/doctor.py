@@ -109,11 +109,13 @@ def _vertex() -> str:
 
 def _redner() -> str:
     from renderers.redner import find_engine, try_out
-    from renderers.redner_environment import PACKAGES, find_environment
+    from renderers.redner_environment import find_environment
+    from renderers.redner_process import RednerProcess
 
-    environment = find_environment()
-    try_out(find_engine())
-    return f"{PACKAGES[1].replace('==', ' ')} on the CPU, in a process of its own ({environment.python})."
+    engine = find_engine()
+    try_out(engine)
+    own = isinstance(engine, RednerProcess)
+    return "On the CPU" + (f", in a process of its own with {find_environment().python}." if own else ".")
 
 
 def _torch_cpu() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from nextface.errors import ConfigError, MissingPartError
@@ -62,8 +63,9 @@ def available() -> dict[str, str | None]:
         mitsuba.choose_variant("auto")
     except MissingPartError as error:
         found["mitsuba"] = str(error)
-    try:
-        find_environment()
-    except MissingPartError as error:
-        found["redner"] = str(error)
+    if find_spec("redner") is None:
+        try:
+            find_environment()
+        except MissingPartError as error:
+            found["redner"] = str(error)
     return found

@@ -70,13 +70,13 @@ class RednerRenderer:
 
     Its lobe of reflection is not GGX but Blinn-Phong with Smith's shadowing for Beckmann's distribution: as
     high at its peak, and wider. Gradients by vertices and camera see shading, and the motion of the surface
-    under each pixel; with `visibility_gradients`, silhouettes and the edges of shadows, too.
+    under each pixel; with `visibility_gradients`, silhouettes, too. They never see the edges of shadows move.
 
     Parameters
     ----------
     engine: where redner works; see `find_engine`. It is closed with this renderer.
     max_bounces: surface reflections between light and camera; 1 is direct light.
-    visibility_gradients: whether gradients see silhouettes and shadow edges move.
+    visibility_gradients: whether gradients see silhouettes move.
     """
 
     name = "redner"
@@ -143,8 +143,7 @@ class RednerRenderer:
             "densities": densities,
             "lit": lit,
             "max_bounces": self.max_bounces,
-            "primary_edges": self.visibility_gradients,
-            "secondary_edges": self.visibility_gradients,
+            "edges": self.visibility_gradients,
         }
         return self._engine.load({**values, **fixed}, options)
 

@@ -13,7 +13,8 @@ import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -261,7 +262,9 @@ class _Connection:
         Seconds are counted in looks at the process, so that being stopped together with it does not count.
         """
         spent, still, ticks = 0.0, 0.0, -1
-        while not select.select([self._channel], [], [], POLL)[0]:
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        while not poll.poll(1000 * POLL):
             spent += POLL
             now, busy = _activity(self.pid)
             still = 0.0 if busy or now != ticks else still + POLL
@@ -306,7 +309,7 @@ class _Connection:
 
 def _end(process: subprocess.Popen[bytes], channel: socket.socket, lifeline: int, words: BinaryIO) -> None:
     """Let go of a process, and end it, but not that of the process which this one was forked from."""
-    if process.returncode is None and os.getppid() != process.pid and _is_child(process.pid):
+    if process.returncode is None and _is_child(process.pid):
         process.kill()
         process.wait()
     channel.close()
@@ -326,19 +329,15 @@ def _activity(pid: int) -> tuple[int, bool]:
 
     Threads that wait for a processor or a disk run, too.
     """
-    ticks, states = 0, set()
-    for path in _tasks(pid):
-        try:
-            fields = _stat(path)
-        except OSError:  # the thread has just ended
-            continue
-        states.add(fields[0])
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks, bool(states & {"R", "D"})
-
-
-def _tasks(pid: int) -> Iterable[Path]:
-    return Path(f"/proc/{pid}/task").glob("*/stat")
+    try:
+        fields = _stat(Path(f"/proc/{pid}/stat"))
+    except OSError:  # it has just ended, which the line will tell
+        return 0, False
+    states = {fields[0]}
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # a thread that has just ended
+            states.add(_stat(path)[0])
+    return int(fields[11]) + int(fields[12]), bool(states & {"R", "D"})
 
 
 def _stat(path: Path) -> list[str]:

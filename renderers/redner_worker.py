@@ -48,8 +48,7 @@ class DrawnScene:
         columns [2, H, 2H] float32, the cumulative probabilities of the environments' rows, and of the texels in
         each row. The scene keeps and uses them; they must not change.
     options: width, height (pixels), max_bounces, densities (the environments' `pdf_norm`), lit (whether the
-        environments are free of black texels, see `differentiate`), primary_edges and secondary_edges (whether
-        gradients see silhouettes and shadow edges).
+        environments are free of black texels, see `differentiate`), edges (whether gradients see silhouettes).
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], options: dict[str, Any]) -> None:
@@ -96,9 +95,19 @@ class DrawnScene:
                 False,  # black behind the mesh
             )
             self._parts.append(environment)
-            edges = options["primary_edges"], options["secondary_edges"]
-            on_gpu, gpu = False, -1
-            self._scenes.append(redner.Scene(camera, [shape], [material], [], environment, on_gpu, gpu, *edges))
+            self._scenes.append(
+                redner.Scene(
+                    camera,
+                    [shape],
+                    [material],
+                    [],
+                    environment,
+                    False,  # on the CPU
+                    -1,
+                    options["edges"],
+                    False,  # edges of shadows, which cost twenty times the rest
+                )
+            )
 
     def draw(self, image: np.ndarray, samples: list[int], seeds: list[int]) -> None:
         """Fill image [height, width, 4]: linear radiance, premultiplied by coverage, and coverage.
@@ -130,8 +139,7 @@ class DrawnScene:
         from the reflectance. The derivative of the first is right, that of the second is not: it leaves out how
         weights and the choice of a lobe depend on the reflectance. So the light is made brighter while
         differentiating. The density that redner computes for its directions grows as much, which cancels in the
-        first, and leaves no weight for the second. Black texels, however, are found by the second alone, and
-        edges of shadows see the light itself.
+        first, and leaves no weight for the second. Black texels, however, are found by the second alone.
         """
         redner = self._redner
         for gradient in gradients.values():
@@ -158,9 +166,8 @@ class DrawnScene:
         )
         material = redner.DMaterial(*self._textures(gradients, unwanted_scale))
         without_coverage = adjoint * np.array([1, 1, 1, 0], np.float32)
-        options = self._options
         for number, scene in enumerate(self._scenes):
-            gain = np.float32(GAIN if options["lit"][number] and not options["secondary_edges"] else 1)
+            gain = np.float32(GAIN if self._options["lit"][number] else 1)
             self._arrays["environments"][number] *= gain
             texture = self._texture(redner.Texture3, gradients["environments"][number], unwanted_scale)
             environment = redner.DEnvironmentMap(texture, self._address(unwanted[2]))
@@ -341,19 +348,36 @@ def follow(parent: int, lifeline: int, by_thread: bool) -> None:
 
 
 def use_cores(count: int) -> None:
-    """Run on this many cores at most: redner starts a thread for each core there is and takes no number."""
+    """Run on this many cores at most, with one thread on each.
+
+    redner starts as many threads as std::thread::hardware_concurrency says and takes no other number, so in
+    this process that function is overwritten with one that returns ours. With one thread, sums are made in the
+    same order each time.
+    """
     cores = sorted(os.sched_getaffinity(0))
     if count < len(cores):
         first = os.getpid() % len(cores)  # so that workers do not share the same ones
         os.sched_setaffinity(0, [cores[(first + step) % len(cores)] for step in range(count)])
+    system = ctypes.CDLL(None)
+    function = ctypes.CDLL("libstdc++.so.6")._ZNSt6thread20hardware_concurrencyEv
+    address = ctypes.cast(function, ctypes.c_void_p).value or 0
+    code = b"\xb8" + struct.pack("<i", count) + b"\xc3"  # mov eax, count; ret
+    start = address & -mmap.PAGESIZE
+    length = address + len(code) - start
+    readable_writable_executable = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    if system.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(length), readable_writable_executable) == 0:
+        ctypes.memmove(address, code, len(code))
+        system.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.PROT_READ | mmap.PROT_EXEC)
 
 
 def main(_packages: str, channel: str, lifeline: str, parent: str, by_thread: str, threads: str) -> None:
     """Serve the parent; all arguments are words of the command line."""
     follow(int(parent), int(lifeline), by_thread == "1")
     use_cores(int(threads))
-    import redner  # noqa: F401 - a build that does not load should say so now
-
+    try:
+        import redner  # noqa: F401 - a build that does not load should say so now
+    except ImportError as error:
+        sys.exit(f"redner does not load: {error}")
     Worker(socket.socket(fileno=int(channel))).run()
 
 

@@ -6,13 +6,15 @@ import os
 
 import pytest
 
-import renderers
+from nextface.errors import MissingPartError
+from renderers.redner_environment import Environment, find_environment
 
 
-def require_redner() -> None:
-    """Skip where redner is not set up, or fail where it must be (as in CI)."""
-    reason = renderers.available()["redner"]
-    if reason is not None:
+def require_redner() -> Environment:
+    """Its environment; skips where it is not set up, and fails where it must be (as in CI)."""
+    try:
+        return find_environment()
+    except MissingPartError as error:
         if os.environ.get("NEXTFACE_REQUIRE_REDNER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+            pytest.fail(str(error))
+        pytest.skip(str(error))

@@ -291,14 +291,6 @@ def test_an_unknown_backend(desk: Desk, portrait: Image.Image) -> None:
     desk.check_nothing_lost()
 
 
-def test_a_backend_that_comes_later(desk: Desk, portrait: Image.Image) -> None:
-    portrait.save(desk.photo())
-    result = desk.reconstruct(desk.photo(), "--renderer", "redner")
-    assert result.exit_code == 2, result.output
-    assert "next release" in result.output and "vertex" in result.output
-    desk.check_nothing_lost()
-
-
 def test_the_basel_model_says_where_to_get_its_files(desk: Desk, portrait: Image.Image) -> None:
     portrait.save(desk.photo())
     words = (*BASEL_FILES, "baselMorphableModel/", "https://faces.dmi.unibas.ch", "morphableModel = open")

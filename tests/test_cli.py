@@ -23,7 +23,7 @@ def nextface(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProces
 
 
 def test_help_lists_every_promised_option() -> None:
-    assert {"reconstruct", "demo", "doctor", "config"} <= set(nextface("--help").stdout.split())
+    assert {"reconstruct", "demo", "doctor", "config", "setup"} <= set(nextface("--help").stdout.split())
     options = nextface("reconstruct", "--help").stdout.split()
     names = "input output config renderer device set landmarks mask checkpoint face verbose"
     for option in [f"--{name}" for name in names.split(" ")] + [f"--skipStage{stage}" for stage in (1, 2, 3)]:

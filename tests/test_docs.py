@@ -94,8 +94,8 @@ def test_program_accepts_the_commands() -> None:
     assert len(lines) > 5
     for _, name, *arguments in lines:
         given = COMMANDS[name].make_context(name, arguments).params
-        Config().with_overrides(given["set_"] or [])
-        assert given["config"] is None or Config.from_file(ROOT / given["config"])
+        Config().with_overrides(given.get("set_") or [])
+        assert given.get("config") is None or Config.from_file(ROOT / given["config"])
 
 
 def test_named_commands_and_options_exist() -> None:

@@ -131,8 +131,6 @@ def test_mitsuba_is_not_imported_before_the_probe():
 
 def test_backends_are_created_by_name():
     assert renderers.create("vertex").name == "vertex"
-    with pytest.raises(MissingPartError, match="next release"):
-        renderers.create("redner")
     with pytest.raises(ConfigError, match="Did you mean mitsuba"):
         renderers.create("mitsbua")
     with pytest.raises(ConfigError, match="vertex, mitsuba, redner"):

@@ -117,7 +117,9 @@ def test_a_killed_process_is_an_error_and_then_a_new_process(engine: RednerProce
     assert brightness(renderer) == pytest.approx(0.5, rel=0.02)
     assert engine.pid != first
     (gradient,) = torch.autograd.grad(image[..., :3].sum(), radiance)  # of a scene that the dead process held
-    assert float((gradient * radiance).sum()) == pytest.approx(float(image[..., :3].detach().sum()), rel=0.1)
+    assert float((gradient * radiance.detach()).sum()) == pytest.approx(
+        float(image[..., :3].detach().sum()), rel=0.1
+    )
 
 
 def test_a_stopped_process_is_given_up(engine: RednerProcess) -> None:
@@ -281,16 +283,18 @@ def mappings(pid: int) -> int:
 
 
 def test_scenes_go_when_their_graphs_do(engine: RednerProcess) -> None:
+    gc.collect()
+    before = mappings(os.getpid())
     renderer = RednerRenderer(engine)
     drawn = scene()
     drawn.environment.radiance.requires_grad_()
     images = [renderer.render(drawn, 1, seed) for seed in range(4)]
     assert engine.pid is not None
-    assert mappings(engine.pid) == mappings(os.getpid()) == 4
+    assert mappings(engine.pid) == mappings(os.getpid()) - before == 4
     del images[1:]
     gc.collect()
     assert soon(lambda: mappings(engine.pid or 0) == 1)
-    assert mappings(os.getpid()) == 1
+    assert mappings(os.getpid()) - before == 1
     with torch.no_grad():
         for seed in range(20):
             renderer.render(drawn, 1, seed)
@@ -298,7 +302,7 @@ def test_scenes_go_when_their_graphs_do(engine: RednerProcess) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
     del images
     gc.collect()
-    assert mappings(os.getpid()) == 0
+    assert mappings(os.getpid()) == before
     assert len(os.listdir("/proc/self/fd")) < descriptors
 
 
@@ -383,3 +387,13 @@ def test_the_process_keeps_to_its_cores(engine: RednerProcess) -> None:
     brightness(RednerRenderer(engine))
     assert engine.pid is not None
     assert len(os.sched_getaffinity(engine.pid)) == 1
+
+
+def test_one_thread_repeats_gradients_to_the_last_bit(engine: RednerProcess) -> None:
+    """Many pixels add to few texels: with two threads, the last bits change from time to time."""
+    gradients = []
+    for _ in range(6):
+        drawn = scene(size=48)
+        leaf = drawn.environment.radiance.requires_grad_()
+        gradients.append(torch.autograd.grad(RednerRenderer(engine).render(drawn, 8, 1).sum(), leaf)[0])
+    assert all(torch.equal(gradients[0], gradient) for gradient in gradients)

@@ -26,10 +26,10 @@ from benchmarks.parity_measures import (
     Plan,
     changes,
     compare,
+    derivative_error,
     derivatives,
     grown,
     loss_weights,
-    vector_error,
 )
 from benchmarks.parity_reference import Array, Points, Reference
 from benchmarks.parity_scenes import CASES, Case
@@ -125,7 +125,7 @@ def draw(case: Case, backend: str, size: int, samples: int) -> list[Array]:
         renderer.close()
 
 
-def derivative_errors(case: Case, backend: str, size: int, samples: int) -> dict[str, float]:
+def derivative_errors(case: Case, backend: str, size: int, samples: int) -> dict[str, dict[str, float]]:
     """Relative errors of three derivatives, by parameter.
 
     Light and maps, over the whole picture. What moves outlines: over the inside of a convex shape, as
@@ -136,11 +136,12 @@ def derivative_errors(case: Case, backend: str, size: int, samples: int) -> dict
     everywhere = torch.ones_like(inside)
     plain = renderers.create(backend, Settings(device="auto"))
     aware = renderers.create(backend, Settings(device="auto", visibility_gradients=True))
-    errors: dict[str, float] = {}
+    errors: dict[str, dict[str, float]] = {}
     try:
         for parameter in PARAMETERS:
             if case.roughness is None and parameter.name in ("specular", "roughness"):
                 continue
+            count = samples * (1 if plain.shades_vertices else parameter.effort)
             wanted: dict[str, tuple[Tensor, Renderer, float]] = {}
             if not parameter.moves_outlines:
                 wanted[parameter.name] = everywhere, plain, 1.0
@@ -149,12 +150,10 @@ def derivative_errors(case: Case, backend: str, size: int, samples: int) -> dict
             if parameter.moves_outlines and not plain.shades_vertices:
                 wanted[f"{parameter.name} whole"] = everywhere, aware, 1.0
             for name, (mask, differentiated, step) in wanted.items():
-                guide, change = (
-                    changes(plain, scene, parameter, Plan(samples, seed, step)) for seed in (50, 51)
-                )
+                guide, change = (changes(plain, scene, parameter, Plan(count, seed, step)) for seed in (50, 51))
                 loss = loss_weights(guide, mask)
-                found = derivatives(differentiated, scene, parameter, loss, Plan(samples, 7))
-                errors[name] = vector_error(found, (change * loss).sum((1, 2, 3)))
+                found = derivatives(differentiated, scene, parameter, loss, Plan(count, 7))
+                errors[name] = asdict(derivative_error(found, guide, change, loss))
     finally:
         plain.close()
         aware.close()
@@ -194,7 +193,10 @@ def derivative_table(results: Results) -> str:
     for key, result in results.items():
         scene, backend = key.split()
         found = result["derivatives"]
-        cells = [f"{100 * found[name]:.1f} %" if name in found else "-" for name in COLUMNS]
+        cells = [
+            f"{100 * found[name]['error']:.1f} ({100 * found[name]['noise']:.1f})" if name in found else "-"
+            for name in COLUMNS
+        ]
         lines.append(f"| {scene} | {backend} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -80,6 +80,7 @@ class Parameter:
     name: str
     change: Change  # the scene, changed by numbers [DIRECTIONS] times its directions
     moves_outlines: bool
+    effort: int = 1  # times as many samples: a lobe's share of the radiance is small, its noise is not
 
 
 def _vertices(scene: Scene, amounts: Tensor) -> Scene:
@@ -135,8 +136,8 @@ PARAMETERS = (
     Parameter("intrinsics", _intrinsics, True),
     Parameter("light", _light, False),
     Parameter("diffuse", _map("diffuse", 0.05), False),
-    Parameter("specular", _map("specular", 0.01), False),
-    Parameter("roughness", _map("roughness", 0.03), False),
+    Parameter("specular", _map("specular", 0.03), False, effort=2),
+    Parameter("roughness", _map("roughness", 0.2), False, effort=4),
 )
 
 
@@ -183,6 +184,23 @@ def derivatives(renderer: Renderer, scene: Scene, parameter: Parameter, loss: Te
     return torch.autograd.grad((image * loss).sum(), amounts)[0]
 
 
-def vector_error(found: Tensor, expected: Tensor) -> float:
-    """The length of the difference of three derivatives over the length of the expected ones."""
-    return float((found - expected).norm() / expected.norm())
+@dataclass(frozen=True)
+class DerivativeError:
+    """How far three derivatives are from those expected, relative to the length of these."""
+
+    error: float
+    noise: float  # standard deviation that the noise of finite differences gives it
+
+
+def derivative_error(found: Tensor, guide: Tensor, change: Tensor, loss: Tensor) -> DerivativeError:
+    """Derivatives [DIRECTIONS] against what finite differences say.
+
+    Parameters
+    ----------
+    guide, change: two answers of `changes` with noise of their own; the second is compared with.
+    loss: [H, W, 3].
+    """
+    expected = (change * loss).sum((1, 2, 3))
+    variance = ((change - guide) * loss).square().sum() / 2
+    length = expected.norm()
+    return DerivativeError(float((found - expected).norm() / length), float(variance.sqrt() / length))

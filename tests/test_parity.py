@@ -18,10 +18,10 @@ from benchmarks.parity_measures import (
     Plan,
     changes,
     compare,
+    derivative_error,
     derivatives,
     grown,
     loss_weights,
-    vector_error,
 )
 from benchmarks.parity_reference import Points, Reference
 from benchmarks.parity_scenes import CASES, smooth_field
@@ -31,7 +31,7 @@ from renderers.renderer import Renderer
 from renderers.settings import Settings
 
 SIZE = 64
-SIDE = 3
+SIDE = 2
 SAMPLES = {"vertex": 1, "mitsuba": 256, "redner": 64}
 THREE = ("sphere-diffuse-sh9", "face-diffuse-side", "face-glossy-0.5-sh9")
 
@@ -88,15 +88,17 @@ def test_pictures_agree_with_quadrature(renderer):
     assert excess(found) < 0.005 + 0.3 * found.noise, found
 
 
-@pytest.mark.parametrize("name", ["light", "diffuse", "specular", "roughness"])
+@pytest.mark.parametrize("name", ["light", "diffuse", "specular"])
 def test_derivatives_agree_with_finite_differences(renderer, name):
     """By light and maps, on a head with shadows, over the whole picture."""
     parameter = next(item for item in PARAMETERS if item.name == name)
-    scene, samples = CASES["face-glossy-0.5-sh9"].scene(32), 2 * SAMPLES[renderer.name]
+    scene, samples = CASES["face-glossy-0.5-sh9"].scene(32), SAMPLES[renderer.name]
     guide, change = (changes(renderer, scene, parameter, Plan(samples, seed)) for seed in (1, 2))
     loss = loss_weights(guide, torch.ones(32, 32, 1))
     found = derivatives(renderer, scene, parameter, loss, Plan(samples, 3))
-    assert vector_error(found, (change * loss).sum((1, 2, 3))) < 0.03
+    difference = derivative_error(found, guide, change, loss)
+    assert difference.error < 0.03 + 3 * difference.noise, difference
+    assert difference.noise < 0.1, difference
 
 
 # Conventions
@@ -127,11 +129,8 @@ def test_marked_corner_of_a_map_lies_in_the_same_place_everywhere(renderer):
     diffuse[:, :half, half:] = 0.9
     image = renderer.render(scene.with_material(replace(scene.material, diffuse=diffuse)), 32, 1)[0, ..., 0]
     np.testing.assert_allclose(image[7:11, 14:18].mean(), 0.9, rtol=0.1)
-    for rows, columns in (
-        (slice(7, 11), slice(6, 10)),
-        (slice(14, 18), slice(14, 18)),
-        (slice(14, 18), slice(6, 10)),
-    ):
+    right, left, lower = slice(14, 18), slice(6, 10), slice(14, 18)
+    for rows, columns in ((slice(7, 11), left), (lower, right), (lower, left)):
         np.testing.assert_allclose(image[rows, columns].mean(), 0.1, rtol=0.2)
 
 
@@ -140,14 +139,12 @@ def test_marked_corner_of_a_map_lies_in_the_same_place_everywhere(renderer):
 
 def test_compare_tells_noise_from_error():
     generator = np.random.default_rng(1)
-    points = Points(
-        np.ones((40, 40, 1), bool),
-        *(np.broadcast_to([0.0, 0, -1], (40, 40, 1, 3)) for _ in range(2)),
-        np.zeros(0),
-    )
+    ahead = np.broadcast_to([0.0, 0, -1], (40, 40, 1, 3))
+    points = Points(np.ones((40, 40, 1), bool), ahead, ahead, np.zeros((40, 40, 1, 2)))
     clean = np.ones((40, 40, 4))
     noisy = [clean + generator.normal(size=clean.shape) * [0.1, 0.1, 0.1, 0] for _ in range(2)]
-    found = compare([image + [0.02, 0.02, 0.02, 0] for image in noisy], 2 * [clean], points)
+    brighter = np.array([0.02, 0.02, 0.02, 0])
+    found = compare([image + brighter for image in noisy], 2 * [clean], points)
     assert found.bias == pytest.approx(0.02, abs=0.005)
     assert found.noise == pytest.approx(0.1 / np.sqrt(2), rel=0.05)
     assert excess(found) == pytest.approx(0.02, abs=0.01)

@@ -76,6 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--redner-gradient-samples", type=int, default=128, help="the same for redner")
     parser.add_argument("--scenes", nargs="+", choices=CASES, default=list(CASES), metavar="SCENE")
     parser.add_argument("--backends", nargs="+", choices=working, default=working, metavar="BACKEND")
+    parser.add_argument("--derivatives", nargs="*", choices=working, default=working, metavar="BACKEND")
     parser.add_argument("--json", type=Path, help="file of results, read and written")
     parser.add_argument("--table", action="store_true", help="measure nothing: print what the file holds")
     return parser.parse_args()
@@ -108,7 +109,8 @@ def measure(standard: Standard, backend: str, options: argparse.Namespace) -> di
     if backend == "vertex" or case.convex:
         compared["unshadowed"] = asdict(compare(image, 2 * [standard.unshadowed], points))
     samples = options.redner_gradient_samples if backend == "redner" else options.gradient_samples
-    errors = derivative_errors(case, backend, options.gradient_size, samples)
+    differentiated = backend in options.derivatives
+    errors = derivative_errors(case, backend, options.gradient_size, samples) if differentiated else {}
     return {"image": compared, "derivatives": errors}
 
 
@@ -193,6 +195,8 @@ def derivative_table(results: Results) -> str:
     for key, result in results.items():
         scene, backend = key.split()
         found = result["derivatives"]
+        if not found:
+            continue
         cells = [
             f"{100 * found[name]['error']:.1f} ({100 * found[name]['noise']:.1f})" if name in found else "-"
             for name in COLUMNS

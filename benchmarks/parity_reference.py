@@ -121,7 +121,15 @@ class Reference:
     def _draw_diffuse(self, samples: int, seed: int) -> Array:
         import mitsuba as mi
 
+        before = mi.variant()
         mi.set_variant("scalar_rgb")
+        try:
+            return self._draw_with(mi, samples, seed)
+        finally:
+            if before is not None:
+                mi.set_variant(before)  # to switch at every draw would be slow
+
+    def _draw_with(self, mi: Any, samples: int, seed: int) -> Array:
         height, width = self._size
         intrinsics = self._scene.camera.intrinsics[0]
         expected = intrinsics.new_tensor([[intrinsics[0, 0], 0, width / 2], [0, intrinsics[0, 0], height / 2]])

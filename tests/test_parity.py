@@ -142,6 +142,7 @@ def test_compare_tells_noise_from_error():
     ahead = np.broadcast_to([0.0, 0, -1], (40, 40, 1, 3))
     points = Points(np.ones((40, 40, 1), bool), ahead, ahead, np.zeros((40, 40, 1, 2)))
     clean = np.ones((40, 40, 4))
+    clean[0, :, 3] = 0.5
     noisy = [clean + generator.normal(size=clean.shape) * [0.1, 0.1, 0.1, 0] for _ in range(2)]
     brighter = np.array([0.02, 0.02, 0.02, 0])
     found = compare([image + brighter for image in noisy], 2 * [clean], points)

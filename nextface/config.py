@@ -135,7 +135,8 @@ class Config:
         section="Ray tracing",
     )
     visibilityGradients: bool = _key(
-        False, "Let stage 2 feel how silhouettes move (mitsuba and redner; several times slower)."
+        False,
+        "Let stage 2 feel how outlines move and, in mitsuba, shadows (a quarter slower; in redner more).",
     )
     rtTrainingSamples: int = _key(8, "Light paths while fitting.", unit="samples a pixel", low=2, high=4096)
     rtSamples: int = _key(256, "Light paths of the final pictures.", unit="samples a pixel", low=1, high=65536)

@@ -37,7 +37,9 @@ def create(name: str, settings: Settings | None = None) -> Renderer:
     if name == "mitsuba":
         from renderers.mitsuba import MitsubaRenderer
 
-        return MitsubaRenderer(settings.device, settings.max_bounces, settings.threads)
+        return MitsubaRenderer(
+            settings.device, settings.max_bounces, settings.threads, settings.visibility_gradients
+        )
     if name == "redner":
         from renderers.redner import RednerRenderer, find_engine
 

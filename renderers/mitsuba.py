@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from nextface.errors import MissingPartError
 from nextface.scene import Mesh, Scene
 from nextface.threads import available_cores
 from renderers.llvm import find_llvm, load_llvm
+from renderers.mesh_edges import Edges
 from renderers.probe import probe
 from renderers.scene_check import check_scene
+from renderers.silhouettes import boundary_gradients
 
 if TYPE_CHECKING:
     from renderers.mitsuba_scene import MitsubaScene
@@ -34,13 +37,15 @@ class MitsubaRenderer:
     """Ray tracing with Mitsuba 3, differentiable by every tensor of the scene.
 
     Direct light by default; more bounces by path replay. Gradients see shading, and the motion of the surface
-    under each pixel; they do not see silhouettes and shadow edges move.
+    under each pixel; with `visibility_gradients` also how outlines and shadow edges move, in radiance and in
+    coverage. Without, coverage has no gradient. Shadows of light that bounced before do not count as moving.
 
     Parameters
     ----------
     device: where to trace rays: "auto" (a GPU where one works), "cpu" or "cuda". Tensors may be anywhere.
     max_bounces: surface reflections between light and camera; 1 is direct light.
     threads: CPU threads of Dr.Jit, for the whole process; None for all that this process may use.
+    visibility_gradients: add the gradients of `renderers.silhouettes` by vertices and camera.
 
     Raises
     ------
@@ -51,11 +56,18 @@ class MitsubaRenderer:
     casts_shadows = True
     shades_vertices = False
 
-    def __init__(self, device: str = "auto", max_bounces: int = 1, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        max_bounces: int = 1,
+        threads: int | None = None,
+        visibility_gradients: bool = False,
+    ) -> None:
         if max_bounces < 1:
             raise ValueError(f"max_bounces is {max_bounces}; it must be at least 1")
         self.variant = choose_variant(device)
         self.max_bounces = max_bounces
+        self.visibility_gradients = visibility_gradients
         self._scene: MitsubaScene | None = None
         self._topology: _Topology | None = None
         self._loaded = -1  # number of the draw whose leaves are in the scene
@@ -145,6 +157,13 @@ class _Topology:
     uvs: np.ndarray | None  # [P, 2] float32; None without maps
     vertices: Tensor | None  # [P] int64, the vertex of each corner; None where they are the same
 
+    @cached_property
+    def edges(self) -> Edges:
+        """The mesh's edges between corners; texture seams are no edges of it."""
+        triangles = self.source[0]
+        assert triangles is not None
+        return Edges.of(triangles.cpu(), torch.from_numpy(self.triangles.astype(np.int64)))
+
     @classmethod
     def of(cls, mesh: Mesh, mapped: bool) -> _Topology:
         source = (mesh.triangles, mesh.uvs, mesh.uv_triangles) if mapped else (mesh.triangles,)
@@ -212,12 +231,31 @@ class _Draw(torch.autograd.Function):
         from renderers.random_numbers import derived_seed
 
         view, leaves = ctx.view, dict(zip(ctx.names, ctx.saved_tensors, strict=True))
-        adjoint = gradients[0][..., :3].detach().to("cpu", torch.float32).contiguous().numpy()
+        adjoint = gradients[0].detach().to("cpu", torch.float32)
         with _variant(ctx.renderer.variant):
             scene = ctx.renderer._load(view, leaves, ctx.tracked)
             found = scene.gradients(
-                adjoint, view.width, view.height, view.samples, derived_seed(*view.seeds, 1), ctx.tracked
+                adjoint[..., :3].contiguous().numpy(),
+                view.width,
+                view.height,
+                view.samples,
+                derived_seed(*view.seeds, 1),
+                ctx.tracked,
             )
+            moving = ctx.tracked & {"positions", "rays"}
+            if ctx.renderer.visibility_gradients and moving:
+                boundary = boundary_gradients(
+                    scene,
+                    view.topology.edges,
+                    leaves["positions"],
+                    leaves["rays"],
+                    adjoint,
+                    view.samples,
+                    derived_seed(*view.seeds, 2),
+                )
+                for name, gradient in zip(("positions", "rays"), boundary, strict=True):
+                    if name in moving:
+                        found[name] = found[name].reshape(gradient.shape) + gradient.float().numpy()
         result = [
             torch.from_numpy(found[name].reshape(leaf.shape)).to(leaf) if name in found else None
             for name, leaf in leaves.items()

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderers import skin_bsdf
+from renderers.boundaries import ShadowSteps
 from renderers.environment_light import EnvironmentLight
-from renderers.light_transport import Surroundings, direct_radiance, indirect_radiance
+from renderers.light_transport import Surroundings, direct_radiance, indirect_radiance, shadow_steps
 from renderers.random_numbers import PixelSequence, derived_seed
 
 Array = NDArray[np.float32]
@@ -149,9 +150,56 @@ class MitsubaScene:
             dr.clear_grad(leaves)
         return result
 
-    def _radiance(self, ray: Any, numbers: Any, adjoint: Any = None) -> tuple[Any, Any]:
+    # What boundary gradients ask, as `renderers.silhouettes.Tracer` says it
+
+    def look(self, points: Array, seed: int) -> Array:
+        """One light path each: radiance and coverage [N, 4] at image points [2, N / 2, 2] in pixels."""
+        sides, half = points.reshape(-1, 2), points.shape[1]
+        channels = [np.zeros((0, 4), np.float32)]
+        with dr.suspend_grad():
+            for start in range(0, len(sides), WAVEFRONT):
+                part = sides[start : start + WAVEFRONT]
+                number = dr.arange(mi.UInt32, len(part)) + dr.opaque(mi.UInt32, start)
+                number = dr.select(number >= dr.opaque(mi.UInt32, half), number - half, number)
+                numbers = PixelSequence(number, mi.UInt32(0), dr.opaque(mi.UInt32, seed))
+                if self.layout.max_bounces > 1:
+                    self._sampler.seed(derived_seed(seed, start), len(part))
+                ray = self._camera_ray(mi.Float(part[:, 0].copy()), mi.Float(part[:, 1].copy()))
+                colour, valid = self._radiance(ray, numbers, at_outline=True)
+                found = [*colour, dr.select(valid, mi.Float(1), 0)]
+                dr.eval(found)
+                channels.append(np.stack([channel.numpy() for channel in found], -1))
+        return np.concatenate(channels)
+
+    def draw_light(self, count: int, seed: int) -> tuple[Array, Array]:
+        """Directions [count, 3] to the environment, and radiance over density [count, 3] from there."""
+        with dr.suspend_grad():
+            number = dr.arange(mi.UInt32, count)
+            numbers = PixelSequence(dr.zeros(mi.UInt32, count), number, dr.opaque(mi.UInt32, seed))
+            offset, choice = numbers.next_2d(), numbers.next_1d()
+            direction, radiance, density = self._light.draw(choice, offset, True)
+            power = dr.select(density > 0, radiance / density, 0)
+            dr.eval(direction, power)
+        return direction.numpy().T.copy(), power.numpy().T.copy()
+
+    def shadow_steps(self, points: Array, beside: Array, directions: Array) -> ShadowSteps:
+        """What the light of directions [N, 3] does at points [N, 3], across from + to - beside [N, 3]."""
+        with dr.suspend_grad():
+            vectors = (mi.Vector3f(np.ascontiguousarray(values.T)) for values in (points, beside, directions))
+            at_edge, below, lit_side, triangle = shadow_steps(self._around, *vectors)
+            dr.eval(at_edge, below, lit_side, triangle)
+        return ShadowSteps(
+            at_edge.numpy().T.copy(),
+            below.numpy().T.copy(),
+            lit_side.numpy().copy(),
+            triangle.numpy().astype(np.int64),
+        )
+
+    def _radiance(
+        self, ray: Any, numbers: Any, adjoint: Any = None, at_outline: bool = False
+    ) -> tuple[Any, Any]:
         """Radiance along camera rays, and whether they meet the surface."""
-        colour, valid, onward = direct_radiance(self._around, ray, numbers)
+        colour, valid, onward = direct_radiance(self._around, ray, numbers, at_outline=at_outline)
         if self.layout.max_bounces > 1:
             colour += indirect_radiance(
                 self._around, onward, self._sampler, self.layout.max_bounces - 1, adjoint
@@ -172,15 +220,19 @@ class MitsubaScene:
         offset = numbers.next_2d()
         x = mi.Float(pixel - row * across) + offset.x
         y = mi.Float(row) + offset.y
+        return pixel, self._camera_ray(x, y), numbers
+
+    def _camera_ray(self, x: Any, y: Any) -> Any:
+        """Rays through points of the picture, in pixels."""
         # one gather a sample, so that the derivative is a scatter: that of a broadcast scalar would be a sum,
         # which cuts the kernel in two
         entry = [
-            dr.gather(mi.Float, self._leaves["rays"], dr.full(mi.UInt32, index, size)) for index in range(6)
+            dr.gather(mi.Float, self._leaves["rays"], dr.full(mi.UInt32, index, dr.width(x)))
+            for index in range(6)
         ]
         slope_x = entry[0] * x + entry[1] * y + entry[2]
         slope_y = entry[3] * x + entry[4] * y + entry[5]
-        ray = mi.Ray3f(mi.Point3f(0), dr.normalize(mi.Vector3f(slope_x, slope_y, 1)))
-        return pixel, ray, numbers
+        return mi.Ray3f(mi.Point3f(0), dr.normalize(mi.Vector3f(slope_x, slope_y, 1)))
 
 
 def _passes(pixels: int, samples: int) -> list[int]:

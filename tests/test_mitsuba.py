@@ -673,8 +673,8 @@ def test_an_exception_in_the_backward_pass_leaves_nothing_behind(renderer, monke
     expected = gradient()
     original = mitsuba_scene.direct_radiance
 
-    def fail(*arguments):
-        colour, valid, onward = original(*arguments)
+    def fail(*arguments, **options):
+        colour, valid, onward = original(*arguments, **options)
         import drjit as dr
 
         if dr.grad_enabled(colour):

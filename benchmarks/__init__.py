@@ -1,0 +1,1 @@
+"""Measurements that the documentation quotes; run by hand, `python -m benchmarks.NAME --help`."""

@@ -137,6 +137,11 @@ class Config:
     visibilityGradients: bool = _key(
         False, "Let stage 2 feel how silhouettes move (mitsuba and redner; several times slower)."
     )
+    lightTransfer: bool = _key(
+        True,
+        "While shape and pose stand still, trace rays once and then draw by matrix products, without noise "
+        "(mitsuba with maxBounces = 1).",
+    )
     rtTrainingSamples: int = _key(8, "Light paths while fitting.", unit="samples a pixel", low=2, high=4096)
     rtSamples: int = _key(256, "Light paths of the final pictures.", unit="samples a pixel", low=1, high=65536)
 

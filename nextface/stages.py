@@ -29,6 +29,7 @@ from nextface.fitting.observation import Observation, Target
 from nextface.fitting.refine import MapWeights, refine
 from nextface.fitting.refinement_space import complete, refinement_space
 from nextface.fitting.statistical import StatisticalWeights, fit_statistical
+from nextface.fitting.transfer_renderer import TransferRenderer, transfers_light
 from nextface.landmarks.embedding import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.preparation import Prepared
@@ -37,6 +38,7 @@ from nextface.reconstruction import LIGHT_LOBES, Checkpoint, Parameters, Reconst
 from nextface.scene import Scene
 from nextface.versions import versions
 from nextface.watch import Watch
+from renderers.renderer import Renderer
 
 EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
 EVEN_RADIANCE = 1.0  # of the light before anything is known about it
@@ -191,7 +193,8 @@ class Run:
             )
 
     def _refine(self, start: Reconstruction, watch: Watch) -> Reconstruction:
-        config, renderer = self.config, self.equipment.renderer
+        config = self.config
+        renderer = self._still_renderer(start)
         weights = {
             kind: MapWeights(
                 *(
@@ -221,6 +224,15 @@ class Run:
         return complete(
             refined, base, [observation.mask for observation in observations], config.textureResolution
         )
+
+    def _still_renderer(self, start: Reconstruction) -> Renderer:
+        """What draws while shapes, poses and cameras stay as they are."""
+        renderer = self.equipment.renderer
+        if not (self.config.lightTransfer and transfers_light(renderer)):
+            return renderer
+        scenes = [start.scene(photo) for photo in range(len(start))]
+        masks = [observation.mask for observation in self._observations]
+        return TransferRenderer(renderer, scenes, masks, start.bands)
 
     def _embeddings(self) -> list[LandmarkEmbedding]:
         """Where each photo's landmarks lie on the model."""

@@ -19,6 +19,7 @@ from nextface.scene import Mesh, Scene
 from nextface.threads import available_cores
 from renderers.llvm import find_llvm, load_llvm
 from renderers.probe import probe
+from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
 
 if TYPE_CHECKING:
@@ -78,6 +79,24 @@ class MitsubaRenderer:
         images = [self._render_one(scene[index], samples, seed, index) for index in range(len(scene))]
         return torch.stack(images)
 
+    def occlusion(self, scene: Scene) -> Occlusion:
+        """Tell which light the mesh of a scene of one photo lets through.
+
+        Protocol: `renderers.renderer.LightTransport.occlusion`.
+        """
+        positions = _array(scene.camera.transform(scene.mesh.vertices)[0])
+        with _variant(self.variant):
+            from renderers.mitsuba_occlusion import RayTester
+
+            tester = RayTester(positions, scene.mesh.triangles.cpu().numpy().astype(np.uint32))
+
+        def reached(origins: Tensor, directions: Tensor) -> Tensor:
+            with _variant(self.variant):
+                hits = tester.hits(_array(origins), _array(directions))
+            return torch.from_numpy(~hits).to(origins.device)
+
+        return reached
+
     def close(self) -> None:
         """Release what the renderer holds; it is not used afterwards."""
         self._scene = None
@@ -125,10 +144,7 @@ class MitsubaRenderer:
             self._drawn = topology
         self._loaded = -1  # until all leaves are in
         self._scene.load(
-            {
-                name: leaf.detach().to("cpu", torch.float32).contiguous().numpy()
-                for name, leaf in leaves.items()
-            },
+            {name: _array(leaf) for name, leaf in leaves.items()},
             tracked,
         )
         self._loaded = view.number
@@ -212,7 +228,7 @@ class _Draw(torch.autograd.Function):
         from renderers.random_numbers import derived_seed
 
         view, leaves = ctx.view, dict(zip(ctx.names, ctx.saved_tensors, strict=True))
-        adjoint = gradients[0][..., :3].detach().to("cpu", torch.float32).contiguous().numpy()
+        adjoint = _array(gradients[0][..., :3])
         with _variant(ctx.renderer.variant):
             scene = ctx.renderer._load(view, leaves, ctx.tracked)
             found = scene.gradients(
@@ -223,6 +239,11 @@ class _Draw(torch.autograd.Function):
             for name, leaf in leaves.items()
         ]
         return (None, None, None, *result)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """Values as Mitsuba takes them."""
+    return values.detach().to("cpu", torch.float32).contiguous().numpy()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -108,7 +109,9 @@ class WeightedRows:
         """Entries of equal shape at `row`, `column`; equal places add up."""
         place = torch.stack([row.flatten(), column.flatten()])
         matrix = torch.sparse_coo_tensor(place, weight.flatten(), size, check_invariants=False).coalesce()
-        self._matrix, self._transposed = matrix.to_sparse_csr(), matrix.T.to_sparse_csr()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)  # "is in beta state"
+            self._matrix, self._transposed = matrix.to_sparse_csr(), matrix.T.to_sparse_csr()
 
     def __call__(self, values: Tensor) -> Tensor:
         """The products [rows, C] with values [columns, C]."""

@@ -29,7 +29,7 @@ from nextface.fitting.observation import Observation, Target
 from nextface.fitting.refine import MapWeights, refine
 from nextface.fitting.refinement_space import complete, refinement_space
 from nextface.fitting.statistical import StatisticalWeights, fit_statistical
-from nextface.fitting.transfer_renderer import TransferRenderer, transfers_light
+from nextface.fitting.transfer_renderer import with_transfer
 from nextface.landmarks.embedding import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.preparation import Prepared
@@ -227,12 +227,11 @@ class Run:
 
     def _still_renderer(self, start: Reconstruction) -> Renderer:
         """What draws while shapes, poses and cameras stay as they are."""
-        renderer = self.equipment.renderer
-        if not (self.config.lightTransfer and transfers_light(renderer)):
-            return renderer
+        if not self.config.lightTransfer:
+            return self.equipment.renderer
         scenes = [start.scene(photo) for photo in range(len(start))]
         masks = [observation.mask for observation in self._observations]
-        return TransferRenderer(renderer, scenes, masks, start.bands)
+        return with_transfer(self.equipment.renderer, scenes, masks, start.bands)
 
     def _embeddings(self) -> list[LandmarkEmbedding]:
         """Where each photo's landmarks lie on the model."""

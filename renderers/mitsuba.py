@@ -82,7 +82,7 @@ class MitsubaRenderer:
     def occlusion(self, scene: Scene) -> Occlusion:
         """Tell which light the mesh of a scene of one photo lets through.
 
-        Protocol: `renderers.renderer.LightTransport.occlusion`.
+        Protocol: `renderers.renderer.ShadowCaster.occlusion`.
         """
         positions = _array(scene.camera.transform(scene.mesh.vertices)[0])
         with _variant(self.variant):

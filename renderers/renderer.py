@@ -46,8 +46,8 @@ Origins lie a little above the surface; a direction points to where light comes 
 
 
 @runtime_checkable
-class LightTransport(Protocol):
-    """What a renderer may offer beside images, so that they can be had as sums over the light.
+class ShadowCaster(Renderer, Protocol):
+    """A renderer that also tells where shadows fall, so that its images can be had as sums over the light.
 
     Only for backends whose images show the reflectance of `nextface.scene.Material` (redner's lobe is another),
     under light that only the mesh hides.

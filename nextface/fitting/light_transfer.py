@@ -51,6 +51,11 @@ def roughness_weights(roughness: Tensor) -> Tensor:
     return torch.cat(weights, 1)
 
 
+def vectors_size(pixels: int, bands: int) -> int:
+    """How many numbers the vectors of so many pixels are."""
+    return bands**2 * (1 + 2 * LEVELS) * pixels
+
+
 @torch.no_grad()
 def transfer_vectors(points: PixelPoints, bands: int, reached: Occlusion) -> Tensor:
     """The vectors D, A of every level and B of every level: [bands^2, 1 + 2 LEVELS, P].

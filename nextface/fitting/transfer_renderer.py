@@ -7,68 +7,72 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nextface.fitting.light_transfer import LEVELS, roughness_weights, transfer_vectors
+from nextface.fitting.light_transfer import LEVELS, roughness_weights, transfer_vectors, vectors_size
 from nextface.lighting import project_map
 from nextface.pixel_points import PixelPoints, WeightedRows
 from nextface.scene import Scene
-from renderers.renderer import LightTransport, Renderer
+from renderers.renderer import Renderer, ShadowCaster
+
+MOST_MEMORY = 2_000_000_000  # bytes of all transfer vectors together; photos beyond it are drawn by ray tracing
 
 
 class TransferRenderer:
-    """Draws the photos that it was made for by their light transfer; gradients reach material and light.
+    """Draws by light transfer what stands still, and leaves the rest to the renderer that it is put before.
 
-    Colour is drawn in chosen pixels only, and is 0 elsewhere. A pixel shows the product of its mean reflectance
-    and its mean transfer. Measured against Mitsuba: see `nextface.fitting.light_transfer`.
+    Scenes with the mesh and camera of one of those it was made for, and without gradients of these, are drawn
+    by their light transfer: with colour in chosen pixels only, and 0 elsewhere. Gradients reach material and
+    light. A pixel shows the product of its mean reflectance and its mean transfer.
+
+    Parameters
+    ----------
+    renderer: draws all other scenes, and says what casts shadows. It is not closed with this one.
+    scenes: one scene (N = 1) for each photo.
+    masks: [height, width] bool of each photo, the pixels whose colour is wanted.
+    bands: spherical harmonics bands that describe the light completely.
     """
 
-    casts_shadows = True
-    shades_vertices = False
-
     def __init__(
-        self, renderer: Renderer, scenes: Sequence[Scene], masks: Sequence[Tensor], bands: int
+        self, renderer: ShadowCaster, scenes: Sequence[Scene], masks: Sequence[Tensor], bands: int
     ) -> None:
-        """Precompute the transfer of one scene (N = 1) for each photo.
-
-        Parameters
-        ----------
-        renderer: says what casts shadows; `transfers_light(renderer)` must be true.
-        masks: [height, width] bool of each photo, the pixels whose colour is wanted.
-        bands: spherical harmonics bands that describe the light completely.
-        """
-        assert isinstance(renderer, LightTransport)
         self.name = renderer.name
+        self.casts_shadows = renderer.casts_shadows
+        self.shades_vertices = renderer.shades_vertices
+        self._renderer = renderer
         self._bands = bands
-        self._photos = [_Photo(scene, mask, bands, renderer) for scene, mask in zip(scenes, masks, strict=True)]
+        self._photos: list[_Photo] = []
+        memory = 0
+        for scene, mask in zip(scenes, masks, strict=True):
+            memory += 4 * vectors_size(int(mask.sum()), bands)
+            if memory <= MOST_MEMORY:
+                self._photos.append(_Photo(scene, mask, bands, renderer))
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
-        """Linear radiance and coverage [1, height, width, 4]; `samples` and `seed` change nothing here.
+        """Linear radiance and coverage [N, height, width, 4]; transfer needs neither `samples` nor `seed`.
 
         Protocol: `renderers.renderer.Renderer.render`.
-
-        Raises
-        ------
-        ValueError: for a scene whose mesh or camera is none of those that this was made for.
         """
         for photo in self._photos:
             if photo.shows(scene):
                 return photo.draw(scene, project_map(scene.environment.radiance, self._bands)[0])[None]
-        raise ValueError("the scene's mesh or camera has moved since its light transfer was computed")
+        return self._renderer.render(scene, samples, seed)
 
     def close(self) -> None:
-        """Release what was precomputed; the renderer that it came from stays open."""
+        """Release what was precomputed."""
         self._photos = []
 
 
-def transfers_light(renderer: Renderer) -> bool:
-    """Whether a renderer's images are sums over direct light that its shadows let through."""
-    return isinstance(renderer, LightTransport) and renderer.max_bounces == 1
+def with_transfer(renderer: Renderer, scenes: Sequence[Scene], masks: Sequence[Tensor], bands: int) -> Renderer:
+    """A `TransferRenderer` before a renderer whose images are sums over light; else the renderer itself."""
+    if isinstance(renderer, ShadowCaster) and renderer.max_bounces == 1:
+        return TransferRenderer(renderer, scenes, masks, bands)
+    return renderer
 
 
 class _Photo:
     """One photo's transfer."""
 
-    def __init__(self, scene: Scene, mask: Tensor, bands: int, renderer: LightTransport) -> None:
-        self._geometry = _geometry(scene)
+    def __init__(self, scene: Scene, mask: Tensor, bands: int, renderer: ShadowCaster) -> None:
+        self._geometry = [values.detach().clone() for values in _geometry(scene)]
         self._points = PixelPoints.of(scene, mask)
         vectors = transfer_vectors(self._points, bands, renderer.occlusion(scene))
         self._vectors = vectors * self._points.share
@@ -76,9 +80,9 @@ class _Photo:
         self._layout: torch.Size | None = None  # of the material that `_averages` are for
 
     def shows(self, scene: Scene) -> bool:
-        """Whether a scene has the mesh and camera of this photo."""
+        """Whether a scene has the mesh and camera of this photo, and wants no gradients of them."""
         return all(
-            a.shape == b.shape and torch.equal(a, b)
+            not b.requires_grad and a.shape == b.shape and torch.equal(a, b)
             for a, b in zip(self._geometry, _geometry(scene), strict=True)
         )
 
@@ -103,4 +107,4 @@ class _Photo:
 
 def _geometry(scene: Scene) -> list[Tensor]:
     mesh, camera = scene.mesh, scene.camera
-    return [mesh.vertices.detach(), camera.intrinsics, camera.rotation, camera.translation]
+    return [mesh.vertices, mesh.normals, camera.intrinsics, camera.rotation, camera.translation]

@@ -182,7 +182,7 @@ class Run:
                 start,
                 self._observations,
                 self._embeddings(),
-                self.equipment.renderer,
+                self._still_renderer(start),
                 weights,
                 config.iterStep2,
                 config.rtTrainingSamples,
@@ -226,7 +226,7 @@ class Run:
         )
 
     def _still_renderer(self, start: Reconstruction) -> Renderer:
-        """What draws while shapes, poses and cameras stay as they are."""
+        """The renderer, which draws faster as long as shapes, poses and cameras stay as they are."""
         if not self.config.lightTransfer:
             return self.equipment.renderer
         scenes = [start.scene(photo) for photo in range(len(start))]

@@ -138,17 +138,17 @@ def test_shadows_are_what_makes_it_agree(renderer: MitsubaRenderer, head: Scene)
     assert distance(flat.render(scene, 1, 1)[0], scene, renderer) > 0.04
 
 
-def test_coverage_is_the_ray_tracers(
-    transfer: TransferRenderer, renderer: MitsubaRenderer, head: Scene
-) -> None:
+def test_edges_are_the_ray_tracers(transfer: TransferRenderer, renderer: MitsubaRenderer, head: Scene) -> None:
     with torch.no_grad():
-        expected = renderer.render(head, SAMPLES, 3)[0, ..., 3]
-    found = transfer.render(head, 1, 1)[0, ..., 3]
+        traced = renderer.render(head, SAMPLES, 3)[0]
+    drawn = transfer.render(head, 1, 1)[0]
+    expected, found = traced[..., 3], drawn[..., 3]
     assert (found - expected).abs().max() < 0.15
     edge = (expected > 0) & (expected < 1)
     assert edge.sum() > 50
     assert (found - expected)[edge].square().mean().sqrt() < 0.05
     assert (found - expected)[edge].mean().abs() < 0.01
+    assert (drawn - traced)[edge].norm() < 0.1 * traced[edge].norm()
 
 
 def ball() -> Scene:

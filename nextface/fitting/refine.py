@@ -29,7 +29,7 @@ from renderers.renderer import Renderer
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
 LEARNING_RATES = {"diffuse": 0.22, "specular": 0.045, "roughness": 0.045}
-LIGHT_RATE = 0.03
+LIGHT_RATE = 0.05
 MOMENTUM = 0.6  # more makes broad levels of the maps swing about their place
 LAST_RATE = 0.1  # learning rates fall linearly to this fraction
 TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes

@@ -106,6 +106,25 @@ def bake_vertices(values: Tensor, mesh: Mesh, resolution: int) -> Tensor:
     return texels.unflatten(1, (resolution, resolution))
 
 
+def bilinear_weights(uv: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The texels and their weights, both [P, 4], from which `sample_map` interpolates at uv [P, 2].
+
+    Texels of a map [height, width] are numbered row by row.
+    """
+    size = uv.new_tensor([width, height])
+    place = torch.stack([uv[:, 0], 1 - uv[:, 1]], 1) * size - 0.5
+    place = place.clamp(min=0).minimum(size - 1)
+    first = place.floor().minimum(size - 2).clamp(min=0)
+    across, down = (place - first).unbind(1)
+    left, top = first.long().unbind(1)
+    right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
+    texels = torch.stack(
+        [top * width + left, top * width + right, bottom * width + left, bottom * width + right], 1
+    )
+    weights = [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across]
+    return texels, torch.stack(weights, 1)
+
+
 def sample_map(values: Tensor, uv: Tensor) -> Tensor:
     """Bilinear lookups [N, ..., C] in maps [N, H, W, C] at uv [..., 2]; differentiable in both.
 

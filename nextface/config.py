@@ -138,6 +138,11 @@ class Config:
         False,
         "Let stage 2 feel how outlines move and, in mitsuba, shadows (a quarter slower; in redner more).",
     )
+    lightTransfer: bool = _key(
+        True,
+        "While shape and pose stand still, trace rays once and then draw by matrix products, without noise "
+        "(mitsuba with maxBounces = 1).",
+    )
     rtTrainingSamples: int = _key(8, "Light paths while fitting.", unit="samples a pixel", low=2, high=4096)
     rtSamples: int = _key(256, "Light paths of the final pictures.", unit="samples a pixel", low=1, high=65536)
 
@@ -157,7 +162,7 @@ class Config:
         high=100_000,
     )
     iterStep3: int = _key(
-        150, "Stage 3, reflectance maps texel by texel.", unit="iterations", low=0, high=100_000
+        100, "Stage 3, reflectance maps texel by texel.", unit="iterations", low=0, high=100_000
     )
 
     weightLandmarks: float = _weight(

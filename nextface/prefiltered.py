@@ -75,6 +75,15 @@ def shade(
     return lambert + lobe @ light
 
 
+def directional_albedo(roughness: float, cosine: Tensor) -> tuple[Tensor, Tensor]:
+    """What the GGX lobe reflects of even light of radiance 1 at n.v [V], for F = 1 - s and for F = s: [V] each.
+
+    Here s is Schlick's (1 - v.h)^5, so that F0 times the first plus the second is the reflected radiance.
+    """
+    _, weight, schlick = _lobe_samples(roughness**2, cosine.clamp(min=LEAST_COSINE))
+    return (weight * (1 - schlick)).sum(1), (weight * schlick).sum(1)
+
+
 def _look_up(table: Tensor, cosine: Tensor, roughness: Tensor) -> Tensor:
     """Bilinear lookups [P, C] in a table [C, TABLE_SIZE, TABLE_SIZE] at n.v [P, 1] and roughness [P, 1]."""
     low, high = ROUGHNESS_RANGE

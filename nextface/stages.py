@@ -29,6 +29,7 @@ from nextface.fitting.observation import Observation, Target
 from nextface.fitting.refine import MapWeights, refine
 from nextface.fitting.refinement_space import complete, refinement_space
 from nextface.fitting.statistical import StatisticalWeights, fit_statistical
+from nextface.fitting.transfer_renderer import with_transfer
 from nextface.landmarks.embedding import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.preparation import Prepared
@@ -37,6 +38,7 @@ from nextface.reconstruction import LIGHT_LOBES, Checkpoint, Parameters, Reconst
 from nextface.scene import Scene
 from nextface.versions import versions
 from nextface.watch import Watch
+from renderers.renderer import Renderer
 
 EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
 EVEN_RADIANCE = 1.0  # of the light before anything is known about it
@@ -181,7 +183,7 @@ class Run:
                 start,
                 self._observations,
                 self._embeddings(),
-                self.equipment.renderer,
+                self._still_renderer(start),
                 weights,
                 config.iterStep2,
                 config.rtTrainingSamples,
@@ -192,7 +194,8 @@ class Run:
             )
 
     def _refine(self, start: Reconstruction, watch: Watch) -> Reconstruction:
-        config, renderer = self.config, self.equipment.renderer
+        config = self.config
+        renderer = self._still_renderer(start)
         weights = {
             kind: MapWeights(
                 *(
@@ -222,6 +225,14 @@ class Run:
         return complete(
             refined, base, [observation.mask for observation in observations], config.textureResolution
         )
+
+    def _still_renderer(self, start: Reconstruction) -> Renderer:
+        """The renderer, which draws faster as long as shapes, poses and cameras stay as they are."""
+        if not self.config.lightTransfer:
+            return self.equipment.renderer
+        scenes = [start.scene(photo) for photo in range(len(start))]
+        masks = [observation.mask for observation in self._observations]
+        return with_transfer(self.equipment.renderer, scenes, masks, start.bands)
 
     def _embeddings(self) -> list[LandmarkEmbedding]:
         """Where each photo's landmarks lie on the model."""

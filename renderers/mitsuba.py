@@ -21,6 +21,7 @@ from nextface.threads import available_cores
 from renderers.llvm import find_llvm, load_llvm
 from renderers.mesh_edges import Edges
 from renderers.probe import probe
+from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
 from renderers.silhouettes import boundary_gradients
 
@@ -90,6 +91,24 @@ class MitsubaRenderer:
         images = [self._render_one(scene[index], samples, seed, index) for index in range(len(scene))]
         return torch.stack(images)
 
+    def occlusion(self, scene: Scene) -> Occlusion:
+        """Tell which light the mesh of a scene of one photo lets through.
+
+        Protocol: `renderers.renderer.ShadowCaster.occlusion`.
+        """
+        positions = _array(scene.camera.transform(scene.mesh.vertices)[0])
+        with _variant(self.variant):
+            from renderers.mitsuba_occlusion import RayTester
+
+            tester = RayTester(positions, scene.mesh.triangles.cpu().numpy().astype(np.uint32))
+
+        def reached(origins: Tensor, directions: Tensor) -> Tensor:
+            with _variant(self.variant):
+                hits = tester.hits(_array(origins), _array(directions))
+            return torch.from_numpy(~hits).to(origins.device)
+
+        return reached
+
     def close(self) -> None:
         """Release what the renderer holds; it is not used afterwards."""
         self._scene = None
@@ -137,10 +156,7 @@ class MitsubaRenderer:
             self._drawn = topology
         self._loaded = -1  # until all leaves are in
         self._scene.load(
-            {
-                name: leaf.detach().to("cpu", torch.float32).contiguous().numpy()
-                for name, leaf in leaves.items()
-            },
+            {name: _array(leaf) for name, leaf in leaves.items()},
             tracked,
         )
         self._loaded = view.number
@@ -261,6 +277,11 @@ class _Draw(torch.autograd.Function):
             for name, leaf in leaves.items()
         ]
         return (None, None, None, *result)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """Values as Mitsuba takes them."""
+    return values.detach().to("cpu", torch.float32).contiguous().numpy()
 
 
 @contextmanager

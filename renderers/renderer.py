@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -34,4 +35,26 @@ class Renderer(Protocol):
 
     def close(self) -> None:
         """Release what the renderer holds; it is not used afterwards."""
+        ...
+
+
+Occlusion = Callable[[Tensor, Tensor], Tensor]
+"""Which light arrives: [R] bool of origins [R, 3] (mm) and unit directions [R, 3], both in the camera frame.
+
+Origins lie a little above the surface; a direction points to where light comes from.
+"""
+
+
+@runtime_checkable
+class ShadowCaster(Renderer, Protocol):
+    """A renderer that also tells where shadows fall, so that its images can be had as sums over the light.
+
+    Only for backends whose images show the reflectance of `nextface.scene.Material` (redner's lobe is another),
+    under light that only the mesh hides.
+    """
+
+    max_bounces: int  # surface reflections between light and camera; 1 is direct light
+
+    def occlusion(self, scene: Scene) -> Occlusion:
+        """Tell which light the mesh of a scene of one photo lets through."""
         ...

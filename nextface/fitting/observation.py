@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,12 +27,12 @@ class Observation:
     focal: float  # pixels, the focal length's prior mean
     focal_spread: float  # standard deviation of the focal length's logarithm
 
-    @property
+    @cached_property
     def linear(self) -> Tensor:
         """Linear radiance [h, w, 3] of the photo."""
         return srgb_to_linear(self.srgb)
 
-    @property
+    @cached_property
     def slope(self) -> Tensor:
         """Derivative [h, w, 3] of the sRGB curve at the photo's radiance.
 

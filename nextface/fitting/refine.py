@@ -28,10 +28,11 @@ from renderers.renderer import Renderer
 
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
-LEARNING_RATES = {"diffuse": 0.15, "specular": 0.03, "roughness": 0.03}
-LIGHT_RATE = 0.03
+LEARNING_RATES = {"diffuse": 0.22, "specular": 0.045, "roughness": 0.045}
+LIGHT_RATE = 0.05
+MOMENTUM = 0.6  # more makes broad levels of the maps swing about their place
 LAST_RATE = 0.1  # learning rates fall linearly to this fraction
-TAIL = 0.4  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
+TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
 BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
 CHROMA_FACTOR = 2.5  # a change of hue counts as one of brightness this many times larger
 
@@ -84,7 +85,7 @@ def refine(
     }
     light = reconstruction.parameters.light.detach().clone().requires_grad_()
     groups = [{"params": levels[name], "lr": LEARNING_RATES[name]} for name in RANGES]
-    optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}])
+    optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}], betas=(MOMENTUM, 0.99))
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_RATE, max(iterations, 1))
     averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
     frozen = [reconstruction.scene(photo) for photo in range(len(observations))]

@@ -64,6 +64,7 @@ def fit_statistical(
     Parameters
     ----------
     embeddings: where each photo's detector puts its points on the model.
+    renderer: is given scenes whose geometry wants no gradients as long as only light and albedo move.
     samples: light paths a pixel and iteration.
     on_iteration: called after each step with its number and the current state, for debugging and interrupts.
 
@@ -97,15 +98,17 @@ def fit_statistical(
         projected = scene.camera.project(points)[0]
         term = landmark_term(projected, observation, embedding.indices, trust[photo])
         term = term + coverage_term(outline, image[..., 3], observation)
-        focal = leaves["focal"][photo]
+        focal = scene.camera.intrinsics[0, 0, 0].log()
         surprise = (focal - math.log(observation.focal)) / observation.focal_spread
         return weights.landmarks * term + FOCAL_WEIGHT * surprise.square()
 
     for iteration in range(iterations):
         for group in optimizer.param_groups:
-            frozen = iteration < appearance_only and group["name"] not in APPEARANCE
-            group["lr"] = 0.0 if frozen else LEARNING_RATES[group["name"]] * _cosine(iteration / iterations)
-        current = reconstruction.with_parameters(Parameters(**leaves))
+            group["lr"] = LEARNING_RATES[group["name"]] * _cosine(iteration / iterations)
+        moving = APPEARANCE if iteration < appearance_only else leaves.keys()
+        current = reconstruction.with_parameters(
+            Parameters(**{name: leaf if name in moving else leaf.detach() for name, leaf in leaves.items()})
+        )
         optimizer.zero_grad()
         loss = differentiate(_priors(current.parameters, weights), iteration, stage=2)
         loss += photos.backward(iteration, current.scene, beside)

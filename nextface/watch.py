@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from nextface.errors import Interrupted
+from nextface.interrupts import on_interrupt
 from nextface.reconstruction import Reconstruction
 
 
@@ -56,12 +56,5 @@ class Watch:
                 raise KeyboardInterrupt
             self.interrupted = True
 
-        try:
-            previous = signal.signal(signal.SIGINT, remember)
-        except ValueError:  # not the main thread: signals are somebody else's business
+        with on_interrupt(remember):
             yield
-            return
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)

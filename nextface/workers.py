@@ -14,6 +14,8 @@ from multiprocessing.context import SpawnContext
 from types import FrameType
 from typing import Generic, Protocol, TypeVar
 
+from nextface.interrupts import on_interrupt
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 JobIn = TypeVar("JobIn", contravariant=True)
@@ -67,7 +69,7 @@ def run_in_workers(
 
     patience = 0.0
     try:
-        with _on_interrupt(stop):
+        with on_interrupt(stop):
             while True:
                 for worker in crew:
                     if worker.number is None and waiting:
@@ -175,17 +177,3 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _on_interrupt(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Call a handler on Ctrl-C; beside the main thread, signals are somebody else's business."""
-    try:
-        previous = signal.signal(signal.SIGINT, handler)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -23,6 +23,7 @@ from renderers.mesh_edges import Edges
 from renderers.probe import probe
 from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
+from renderers.seeds import derived_seed
 from renderers.silhouettes import boundary_gradients
 
 if TYPE_CHECKING:
@@ -232,8 +233,6 @@ class _Draw(torch.autograd.Function):
     def forward(
         ctx: Any, renderer: MitsubaRenderer, view: _View, names: tuple[str, ...], *leaves: Tensor
     ) -> Tensor:
-        from renderers.random_numbers import derived_seed
-
         tracked = {name for name, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed}
         with _variant(renderer.variant):
             scene = renderer._load(view, dict(zip(names, leaves, strict=True)), tracked)
@@ -244,8 +243,6 @@ class _Draw(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        from renderers.random_numbers import derived_seed
-
         view, leaves = ctx.view, dict(zip(ctx.names, ctx.saved_tensors, strict=True))
         adjoint = gradients[0].detach().to("cpu", torch.float32)
         with _variant(ctx.renderer.variant):

@@ -14,7 +14,8 @@ from renderers import skin_bsdf
 from renderers.boundaries import ShadowSteps
 from renderers.environment_light import EnvironmentLight
 from renderers.light_transport import Surroundings, direct_radiance, indirect_radiance, shadow_steps
-from renderers.random_numbers import PixelSequence, derived_seed
+from renderers.random_numbers import PixelSequence
+from renderers.seeds import derived_seed
 
 Array = NDArray[np.float32]
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import mitsuba as mi
 
-from renderers.seeds import derived_seed as derived_seed
-
 # Steps of PixelSequence, as fractions of 1. No two have a small integer relation: dimensions with one would
 # move in step, and noise would not vanish with more samples. Each pair suits a square: Roberts' R2 first, then
 # a basis of the cubic field of discriminant 49; the rest are square roots and the golden ratio.

@@ -48,17 +48,21 @@ class Case:
 
 
 def sphere(size: int) -> tuple[Mesh, Camera]:
-    """A ball that fills four fifths of the picture; its texture's seam is behind."""
-    ball = trimesh.creation.icosphere(5)
-    unit = torch.tensor(ball.vertices, dtype=torch.float32)
-    triangles = torch.tensor(ball.faces, dtype=torch.int64)
+    """A ball that fills four fifths of the picture."""
+    return ball(5), _camera(size, distance=600.0, width=260.0, turn=(0.0, 0.0), centre=(0.0, 0.0))
+
+
+def ball(subdivisions: int) -> Mesh:
+    """A ball of RADIUS with longitude and latitude as texture coordinates; the seam is behind."""
+    solid = trimesh.creation.icosphere(subdivisions)
+    unit = torch.tensor(solid.vertices, dtype=torch.float32)
+    triangles = torch.tensor(solid.faces, dtype=torch.int64)
     corners = unit[triangles]
     u = torch.atan2(corners[..., 0], corners[..., 2]) / (2 * math.pi) + 0.5
     u = u - (u - u[:, :1]).round()
     v = 1 - torch.arccos(corners[..., 1].clamp(-1, 1)) / math.pi
     uvs, number = torch.stack([u, v], -1).reshape(-1, 2).unique(dim=0, return_inverse=True)
-    mesh = Mesh(RADIUS * unit[None], unit[None], triangles, uvs.clamp(0, 1), number.reshape(-1, 3))
-    return mesh, _camera(size, distance=600.0, width=260.0, turn=(0.0, 0.0), centre=(0.0, 0.0))
+    return Mesh(RADIUS * unit[None], unit[None], triangles, uvs.clamp(0, 1), number.reshape(-1, 3))
 
 
 def face(size: int) -> tuple[Mesh, Camera]:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PORTRAIT, TINY, assert_clear, command, environment, settings
+from ctrl_c import PressesCtrlC
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -438,24 +439,6 @@ def test_the_command_line_exits_1_on_nan(
 
 
 # Ctrl-C
-
-
-class PressesCtrlC(Silent):
-    """Sends this process a SIGINT in the first iteration of a stage."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.running = ""
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Stage]:
-        self.running = name
-        yield self
-
-    def advance(self, loss: float) -> None:
-        if self.running.startswith(self.name):
-            self.running = ""
-            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import PORTRAIT, TINY, assert_clear, nextface, settings
+from ctrl_c import PressesCtrlC
 from PIL import Image
 
 from nextface import Config, reconstruct_folder
 from nextface.errors import ConfigError, Interrupted, PhotoError
 from nextface.models import create as create_model
 from nextface.photo_folder import find_photos, result_names, sidecar
-from nextface.progress import Silent, Stage
 from nextface.reconstruction import Checkpoint
 from nextface.threads import available_cores, share_of_cores
 
@@ -133,23 +130,10 @@ def test_all_bad_photos_end_with_the_same_code(tmp_path: Path) -> None:
     assert_clear(run, 3, ["one.png: failed", "0 of 1"])
 
 
-class PressesCtrlC(Silent):
-    """Sends this process a SIGINT in stage 2 of the first photo."""
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Stage]:
-        self.name = name
-        yield self
-
-    def advance(self, loss: float) -> None:
-        if self.name.startswith("2"):
-            signal.raise_signal(signal.SIGINT)
-
-
 def test_ctrl_c_stops_the_whole_run_and_keeps_a_checkpoint(photos: Path, tmp_path: Path) -> None:
     config = Config(renderer="vertex", **TINY)  # type: ignore[arg-type]
     with pytest.raises(Interrupted, match=r"0 of 3 photos are done") as caught:
-        reconstruct_folder(photos, tmp_path, config, progress=PressesCtrlC())
+        reconstruct_folder(photos, tmp_path, config, progress=PressesCtrlC("2"))
     assert {name: item["status"] for name, item in index(tmp_path).items()} == {
         "a.jpg": "interrupted",
         "a.png": "waiting",

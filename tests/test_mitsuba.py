@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from simple_scenes import SIZE, camera, quad
 from torch import Tensor
 
+from benchmarks.parity_scenes import RADIUS, ball
 from nextface.errors import MissingPartError
 from nextface.geometry import rotation_matrix
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from renderers.mitsuba import MitsubaRenderer
-
-SIZE = 32
-RADIUS = 100.0
 
 
 @pytest.fixture(scope="module")
@@ -27,44 +26,7 @@ def renderer():
     renderer.close()
 
 
-# Scenes. Model space is y up and z towards the camera, which looks at the origin from `distance`.
-
-
-def camera(
-    size: int = SIZE, focal: float | None = None, principal: tuple[float, float] | None = None
-) -> Camera:
-    distance = 600.0
-    focal = focal if focal is not None else size * distance / 260
-    across, down = principal if principal is not None else (size / 2, size / 2)
-    return Camera(
-        torch.tensor([[[focal, 0, across], [0, focal, down], [0, 0, 1]]]),
-        torch.tensor([[np.pi, 0, 0]], dtype=torch.float32),
-        torch.tensor([[0, 0, distance]]),
-        size,
-        size,
-    )
-
-
-def sphere(subdivisions: int = 4) -> Mesh:
-    """A ball with longitude and latitude as texture coordinates; the seam is behind."""
-    ball = trimesh.creation.icosphere(subdivisions)
-    unit = torch.tensor(ball.vertices, dtype=torch.float32)
-    triangles = torch.tensor(ball.faces, dtype=torch.int64)
-    corners = unit[triangles]
-    u = torch.atan2(corners[..., 0], corners[..., 2]) / (2 * np.pi) + 0.5
-    u = u - (u - u[:, :1]).round()
-    v = 1 - torch.arccos(corners[..., 1].clamp(-1, 1)) / np.pi
-    uvs, inverse = torch.stack([u, v], -1).reshape(-1, 2).unique(dim=0, return_inverse=True)
-    return Mesh(RADIUS * unit[None], unit[None], triangles, uvs.clamp(0, 1), inverse.reshape(-1, 3))
-
-
-def quad(half_width: float = 80.0, half_height: float = 80.0) -> Mesh:
-    """A rectangle that faces the camera; u right, v up."""
-    corners = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
-    triangles = torch.tensor([[0, 1, 2], [0, 2, 3]])
-    vertices = corners * torch.tensor([half_width, half_height, 1])
-    normals = torch.tensor([[0.0, 0, 1]]).repeat(4, 1)
-    return Mesh(vertices[None], normals[None], triangles, (corners[:, :2] + 1) / 2, triangles)
+# Scenes
 
 
 def matte(diffuse: float = 0.5, roughness: float = 0.1, map_size: int = 4) -> Material:
@@ -129,7 +91,7 @@ def test_unoccluded_quad_under_uniform_light_shows_its_albedo(renderer):
 
 def test_sphere_under_uniform_light_shows_its_albedo(renderer):
     normals, _ = sphere_normals(camera())
-    image = renderer.render(scene(sphere(), matte(0.8)), 256, 1)[0]
+    image = renderer.render(scene(ball(4), matte(0.8)), 256, 1)[0]
     frontal = normals[..., 2] < -0.8  # where Schlick's rise is below 0.0004
     assert image[frontal][..., :3].mean() == pytest.approx(0.8, rel=3e-3)
     np.testing.assert_allclose(image[frontal][..., 0], 0.8, rtol=0.1)
@@ -139,7 +101,7 @@ def test_sphere_under_uniform_light_shows_its_albedo(renderer):
 def test_sphere_under_a_band_1_light_shows_its_irradiance(renderer, axis):
     """Radiance a + b d.axis gives irradiance pi a + 2/3 pi b n.axis."""
     normals, _ = sphere_normals(camera())
-    image = renderer.render(scene(sphere(), matte(0.6), 1 + 0.9 * map_directions(32)[..., axis]), 512, 1)[0]
+    image = renderer.render(scene(ball(4), matte(0.6), 1 + 0.9 * map_directions(32)[..., axis]), 512, 1)[0]
     in_light_frame = normals * torch.tensor([1.0, -1, -1])
     expected = 0.6 * (1 + 0.6 * in_light_frame[..., axis])
     frontal = normals[..., 2] < -0.8
@@ -156,7 +118,7 @@ def test_ggx_lobe_mirrors_a_light_where_the_half_vector_says(renderer):
     radiance = torch.exp(300 * (map_directions(64) @ toward - 1)) * 50
     shiny = replace(matte(0.0, roughness=0.2), specular=torch.full((1, 4, 4, 1), 0.08))
     view = camera(48)
-    image = renderer.render(scene(sphere(), shiny, radiance, view), 256, 1)[0, ..., 0]
+    image = renderer.render(scene(ball(4), shiny, radiance, view), 256, 1)[0, ..., 0]
     normals, hit = sphere_normals(view)
     image = image * (hit & (normals[..., 2] < -0.5))
     y, x = (image == image.max()).nonzero()[0]
@@ -214,7 +176,7 @@ def test_shadows_are_cast(renderer):
 def test_light_comes_from_where_the_map_says(renderer, toward, bright):
     direction = torch.nn.functional.normalize(torch.tensor(toward), dim=0)
     radiance = torch.exp(20 * (map_directions(16) @ direction - 1))
-    image = renderer.render(scene(sphere(), matte(), radiance), 64, 1)[0, ..., 0]
+    image = renderer.render(scene(ball(4), matte(), radiance), 64, 1)[0, ..., 0]
     halves = {
         "left": image[:, :16].sum(),
         "right": image[:, 16:].sum(),
@@ -232,7 +194,7 @@ def test_light_comes_from_where_the_map_says(renderer, toward, bright):
 def test_light_has_no_seam(renderer):
     """Light from behind, where the map's first and last columns meet, is symmetric."""
     radiance = torch.exp(6 * (map_directions(8) @ torch.tensor([0, 0, -1.0]) - 1))
-    image = renderer.render(scene(sphere(), matte(), radiance), 512, 1)[0, ..., 0]
+    image = renderer.render(scene(ball(4), matte(), radiance), 512, 1)[0, ..., 0]
     assert image.sum() == pytest.approx(2 * float(image[:, :16].sum()), rel=0.02)
 
 
@@ -261,8 +223,8 @@ def test_texels_lie_where_their_centres_should(renderer):
 
 
 def test_intrinsics_place_the_image_anywhere(renderer):
-    centred = renderer.render(scene(sphere(), matte()), 256, 1)[0, ..., 3]
-    shifted = renderer.render(scene(sphere(), matte(), view=camera(principal=(22, 11))), 256, 1)[0, ..., 3]
+    centred = renderer.render(scene(ball(4), matte()), 256, 1)[0, ..., 3]
+    shifted = renderer.render(scene(ball(4), matte(), view=camera(principal=(22, 11))), 256, 1)[0, ..., 3]
     np.testing.assert_allclose(shifted[:25, 8:], torch.roll(centred, (-5, 6), (0, 1))[:25, 8:], atol=0.05)
 
 
@@ -295,7 +257,7 @@ def test_vertex_values_and_maps_draw_the_same_image(renderer):
 
 
 def test_scenes_of_a_batch_are_drawn_each_by_itself(renderer):
-    mesh = sphere(3)
+    mesh = ball(3)
     one = scene(mesh, vertex_values(mesh, 0.2))
     other = scene(mesh, vertex_values(mesh, 0.8), 0.5 * torch.ones(8, 16), camera(principal=(20, 12)))
 
@@ -329,7 +291,7 @@ def test_scenes_of_a_batch_are_drawn_each_by_itself(renderer):
 
 def test_gradients_belong_to_the_image_they_came_from(renderer):
     """Another scene drawn in between, of other sizes and another layout, changes nothing."""
-    mesh = sphere(3)
+    mesh = ball(3)
     diffuse = torch.full((1, mesh.vertices.shape[1], 3), 0.5, requires_grad=True)
     drawn = scene(mesh, replace(vertex_values(mesh), diffuse=diffuse))
 
@@ -343,7 +305,7 @@ def test_gradients_belong_to_the_image_they_came_from(renderer):
 
 
 def test_one_seed_one_image(renderer):
-    drawn = scene(sphere(3), matte())
+    drawn = scene(ball(3), matte())
     first, again, other = (renderer.render(drawn, 8, seed) for seed in (11, 11, 12))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -352,7 +314,7 @@ def test_one_seed_one_image(renderer):
 def test_backward_pass_has_noise_of_its_own(renderer):
     """Radiance is linear in the light: with one set of samples, the derivative along it would be the image."""
     radiance = torch.ones(1, 8, 16, 3, requires_grad=True)
-    drawn = replace(scene(sphere(3), matte()), environment=Environment(radiance))
+    drawn = replace(scene(ball(3), matte()), environment=Environment(radiance))
     image = renderer.render(drawn, 8, 1)[..., :3].sum()
     along = torch.autograd.grad(image, radiance)[0].sum()
     image = image.detach()
@@ -364,7 +326,7 @@ def test_samples_beyond_one_pass_are_averaged(renderer, monkeypatch):
     from renderers import mitsuba_scene
 
     radiance = torch.ones(1, 8, 16, 3, requires_grad=True)
-    drawn = replace(scene(sphere(3), matte()), environment=Environment(radiance))
+    drawn = replace(scene(ball(3), matte()), environment=Environment(radiance))
     whole = renderer.render(drawn, 100, 1)
     monkeypatch.setattr(mitsuba_scene, "WAVEFRONT", SIZE * SIZE * 30)
     parts = renderer.render(drawn, 100, 1)
@@ -374,7 +336,7 @@ def test_samples_beyond_one_pass_are_averaged(renderer, monkeypatch):
 
 
 def test_double_precision_scenes_get_double_precision_back(renderer):
-    drawn = scene(sphere(3), matte())
+    drawn = scene(ball(3), matte())
     diffuse = drawn.material.diffuse.double().requires_grad_()
     doubled = Scene(
         replace(drawn.mesh, vertices=drawn.mesh.vertices.double(), normals=drawn.mesh.normals.double()),
@@ -396,7 +358,7 @@ def test_double_precision_scenes_get_double_precision_back(renderer):
 
 
 def textured_sphere() -> dict[str, Tensor]:
-    mesh, view = sphere(), camera()
+    mesh, view = ball(4), camera()
     generator = torch.Generator().manual_seed(3)
     coarse = torch.rand(1, 3, 4, 8, generator=generator)
     radiance = (
@@ -457,7 +419,7 @@ def test_directional_derivatives_agree_with_finite_differences(renderer, name):
     key = TENSOR.get(name.split()[0], name.split()[0])
     make_direction, step = DIRECTIONS[name]
     direction = make_direction(values)
-    mesh = sphere()
+    mesh = ball(4)
     normals, hit = sphere_normals(camera())
     inside = (hit & (normals[..., 2] < -0.45))[..., None]
 
@@ -484,7 +446,7 @@ def test_directional_derivatives_agree_with_finite_differences(renderer, name):
 
 
 def test_vertex_value_gradients_agree_with_finite_differences(renderer):
-    mesh = sphere(3)
+    mesh = ball(3)
     values = vertex_values(mesh, 0.5, 0.05, 0.5)
     radiance = 0.2 + torch.exp(3 * (map_directions(16) @ torch.tensor([0.6, 0, 0.8]) - 1))
     leaves = [value.clone().requires_grad_() for value in (values.diffuse, values.specular, values.roughness)]
@@ -624,7 +586,7 @@ def test_nothing_is_compiled_and_no_memory_grows_after_the_start(renderer):
     import drjit as dr
 
     values = {name: value.clone().requires_grad_() for name, value in textured_sphere().items()}
-    mesh = sphere()
+    mesh = ball(4)
 
     def iterate(seed: int) -> None:
         shifted = {name: value + 0.001 * (seed % 7) for name, value in values.items()}
@@ -663,7 +625,7 @@ def resident_megabytes() -> float:
 def test_an_exception_in_the_backward_pass_leaves_nothing_behind(renderer, monkeypatch):
     from renderers import mitsuba_scene
 
-    mesh = sphere(3)
+    mesh = ball(3)
     diffuse = torch.full((1, mesh.vertices.shape[1], 3), 0.5, requires_grad=True)
     drawn = scene(mesh, replace(vertex_values(mesh), diffuse=diffuse))
 
@@ -745,7 +707,7 @@ def test_any_thread_may_draw_and_differentiate(renderer):
     """Mitsuba's variant may belong to a thread, and torch may differentiate in another than it drew in."""
     from concurrent.futures import ThreadPoolExecutor
 
-    drawn = scene(sphere(3), matte())
+    drawn = scene(ball(3), matte())
     radiance = drawn.environment.radiance.clone().requires_grad_()
     drawn = replace(drawn, environment=Environment(radiance))
     with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
@@ -757,7 +719,7 @@ def test_any_thread_may_draw_and_differentiate(renderer):
 
 def test_not_a_number_is_drawn_without_harm(renderer):
     """Whoever optimises notices by the loss; nothing may crash before."""
-    mesh = sphere(3)
+    mesh = ball(3)
     values = vertex_values(mesh)
     for broken_scene in (
         scene(replace(mesh, vertices=mesh.vertices * torch.nan), values),
@@ -770,7 +732,7 @@ def test_not_a_number_is_drawn_without_harm(renderer):
 
 def test_a_moved_mesh_is_noticed_even_when_it_moved_in_place(renderer):
     """Unchanged geometry is not loaded again: change must be seen by content."""
-    mesh = sphere(3)
+    mesh = ball(3)
     drawn = scene(mesh, vertex_values(mesh))
     first = renderer.render(drawn, 8, 1)
     before = mesh.vertices.clone()

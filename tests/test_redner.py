@@ -12,19 +12,17 @@ import torch
 import trimesh
 from redner_set_up import require_redner
 from rendered_photo import person
+from simple_scenes import DISTANCE, SIZE, camera, quad
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, normalize
 
 import renderers
+from benchmarks.parity_scenes import RADIUS, ball
 from nextface.lighting import map_directions
 from nextface.models import create as create_model
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from renderers.redner import Engine, RednerRenderer
 from renderers.settings import Settings
-
-SIZE = 32
-RADIUS = 100.0
-DISTANCE = 600.0
 
 
 @pytest.fixture(scope="module")
@@ -52,41 +50,6 @@ def mitsuba() -> Iterator[renderers.Renderer]:
     renderer = renderers.create("mitsuba", Settings("cpu", threads=1))
     yield renderer
     renderer.close()
-
-
-def camera(size: tuple[int, int] = (SIZE, SIZE), principal: tuple[float, float] | None = None) -> Camera:
-    """A camera that looks at the origin from DISTANCE, of width x height pixels."""
-    width, height = size
-    across, down = principal or (width / 2, height / 2)
-    focal = min(size) * DISTANCE / 260
-    return Camera(
-        torch.tensor([[[focal, 0, across], [0, focal, down], [0, 0, 1]]]),
-        torch.tensor([[np.pi, 0, 0]], dtype=torch.float32),
-        torch.tensor([[0, 0, DISTANCE]]),
-        width,
-        height,
-    )
-
-
-def ball(subdivisions: int = 3) -> Mesh:
-    """A ball with longitude and latitude as texture coordinates; the seam is behind."""
-    solid = trimesh.creation.icosphere(subdivisions)
-    unit = torch.tensor(solid.vertices, dtype=torch.float32)
-    triangles = torch.tensor(solid.faces, dtype=torch.int64)
-    corners = unit[triangles]
-    u = torch.atan2(corners[..., 0], corners[..., 2]) / (2 * np.pi) + 0.5
-    u = u - (u - u[:, :1]).round()
-    v = 1 - torch.arccos(corners[..., 1].clamp(-1, 1)) / np.pi
-    uvs, inverse = torch.stack([u, v], -1).reshape(-1, 2).unique(dim=0, return_inverse=True)
-    return Mesh(RADIUS * unit[None], unit[None], triangles, uvs.clamp(0, 1), inverse.reshape(-1, 3))
-
-
-def quad(half: float = 80.0) -> Mesh:
-    """A square that faces the camera; u right, v up."""
-    corners = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
-    triangles = torch.tensor([[0, 1, 2], [0, 2, 3]])
-    normals = torch.tensor([[0.0, 0, 1]]).repeat(4, 1)
-    return Mesh(half * corners[None], normals[None], triangles, (corners[:, :2] + 1) / 2, triangles)
 
 
 def at_vertices(mesh: Mesh, diffuse: float = 0.5, specular: float = 0.0, roughness: float = 1.0) -> Material:
@@ -173,7 +136,7 @@ def ball_points(rays: Tensor) -> Tensor:
 def test_alpha_is_coverage_and_colour_is_premultiplied(renderer: RednerRenderer) -> None:
     """The square is 10.25 pixels wide from the principal point to each side."""
     half = 10.25 * DISTANCE / float(camera().intrinsics[0, 0, 0])
-    image = renderer.render(Scene(quad(half), mapped(), grey(torch.ones(8, 16)), camera()), 1024, 1)[0]
+    image = renderer.render(Scene(quad(half, half), mapped(), grey(torch.ones(8, 16)), camera()), 1024, 1)[0]
     row = torch.tensor([0.0] * 5 + [0.25] + [1.0] * 20 + [0.25] + [0.0] * 5)
     np.testing.assert_allclose(image[..., 3], row[:, None] * row, atol=0.04)
     np.testing.assert_allclose(image[..., 0], 0.5 * image[..., 3], atol=0.04)
@@ -182,7 +145,7 @@ def test_alpha_is_coverage_and_colour_is_premultiplied(renderer: RednerRenderer)
 def test_an_oblong_picture_with_its_principal_point_anywhere(
     renderer: RednerRenderer, mitsuba: renderers.Renderer
 ) -> None:
-    view = camera((40, 24), principal=(27.3, 8.6))
+    view = camera(40, 24, principal=(27.3, 8.6))
     skewed = view.intrinsics + torch.tensor([[0.0, 6, 0], [0, 9, 0], [0, 0, 0]])
     view = replace(view, intrinsics=skewed)
     mesh = ball(4)
@@ -202,7 +165,7 @@ def test_back_sides_are_black_but_there(renderer: RednerRenderer) -> None:
 
 def test_shadows_are_cast(renderer: RednerRenderer) -> None:
     """A plate above another hides the light from the right."""
-    low, high = quad(60), quad(60)
+    low, high = quad(60, 60), quad(60, 60)
     mesh = Mesh(
         torch.cat([low.vertices, high.vertices + torch.tensor([100.0, 0, 60])], 1),
         torch.cat([low.normals, high.normals], 1),
@@ -224,7 +187,7 @@ def test_shadows_are_cast(renderer: RednerRenderer) -> None:
 def test_light_comes_from_where_the_map_says(
     renderer: RednerRenderer, toward: tuple[float, float, float], bright: str
 ) -> None:
-    mesh = ball()
+    mesh = ball(3)
     image = renderer.render(Scene(mesh, mapped(), grey(lamp(toward, 16)), camera()), 16, 1)[0, ..., 0]
     half = {"left": image[:, :16], "right": image[:, 16:], "top": image[:16], "bottom": image[16:]}
     opposite = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
@@ -338,7 +301,7 @@ def test_a_head_agrees_with_mitsuba(renderer: RednerRenderer, mitsuba: renderers
 
 
 def test_scenes_of_a_batch_are_drawn_each_by_itself(renderer: RednerRenderer) -> None:
-    mesh = ball()
+    mesh = ball(3)
     one = Scene(mesh, at_vertices(mesh, 0.2), grey(torch.ones(8, 16)), camera())
     other = Scene(mesh, at_vertices(mesh, 0.8), grey(0.5 * torch.ones(8, 16)), camera(principal=(20, 12)))
 
@@ -369,7 +332,7 @@ def test_scenes_of_a_batch_are_drawn_each_by_itself(renderer: RednerRenderer) ->
 
 
 def test_one_seed_one_image(renderer: RednerRenderer) -> None:
-    scene = Scene(ball(), mapped(), grey(torch.ones(8, 16)), camera())
+    scene = Scene(ball(3), mapped(), grey(torch.ones(8, 16)), camera())
     first, again, other = (renderer.render(scene, 4, seed) for seed in (11, 11, 12))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import signal
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PORTRAIT
+from ctrl_c import PressesCtrlC
 from PIL import Image
 from rendered_photo import fitting_config, person, photograph
 from torch import Tensor
@@ -33,7 +32,7 @@ from nextface.fitting.refinement_space import refinement_space
 from nextface.fitting.statistical import StatisticalWeights, _priors, fit_statistical
 from nextface.fitting.visibility import relative_visibility
 from nextface.models import create as create_model
-from nextface.progress import Silent, Stage
+from nextface.progress import Silent
 from nextface.reconstruction import OF_THE_PERSON, Checkpoint, Parameters, Reconstruction
 from nextface.scene import Material
 from renderers.vertex import VertexRenderer
@@ -424,23 +423,10 @@ def test_a_checkpoint_whose_photos_do_not_match_is_an_error(
         Checkpoint.load(tmp_path / "odd.npz", create_model("open"))
 
 
-class PressesCtrlC(Silent):
-    """Sends this process a SIGINT in stage 2."""
-
-    @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Stage]:
-        self.name = name
-        yield self
-
-    def advance(self, loss: float) -> None:
-        if self.name.startswith("2"):
-            signal.raise_signal(signal.SIGINT)
-
-
 def test_ctrl_c_prints_the_command_that_goes_on(album: Album, tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as caught:
         reconstruct_shared(
-            album.photos, tmp_path, quick_config(), landmarks=album.landmarks, progress=PressesCtrlC()
+            album.photos, tmp_path, quick_config(), landmarks=album.landmarks, progress=PressesCtrlC("2")
         )
     words = shlex.split(str(caught.value).splitlines()[-1])
     assert "--sharedIdentity" in words

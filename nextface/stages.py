@@ -29,7 +29,8 @@ from nextface.fitting.observation import Observation, Target
 from nextface.fitting.refine import MapWeights, refine
 from nextface.fitting.refinement_space import complete, refinement_space
 from nextface.fitting.statistical import StatisticalWeights, fit_statistical
-from nextface.fitting.transfer_renderer import with_transfer
+from nextface.fitting.statistical_newton import fit_by_gauss_newton
+from nextface.fitting.transfer_renderer import can_transfer, with_transfer
 from nextface.landmarks.embedding import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.preparation import Prepared
@@ -178,7 +179,20 @@ class Run:
             config.weightAlbedo,
             config.weightLight,
         )
+        renderer = self.equipment.renderer
         with self.progress.stage("2 statistical model", config.iterStep2) as bar:
+            if config.lightTransfer and can_transfer(renderer):
+                return fit_by_gauss_newton(
+                    start,
+                    self._observations,
+                    self._embeddings(),
+                    renderer,
+                    weights,
+                    config.iterStep2,
+                    config.optimizeFocalLength,
+                    watch.counts(bar.advance),
+                    watch.keep,
+                )
             return fit_statistical(
                 start,
                 self._observations,

@@ -13,6 +13,7 @@ from nextface.lighting import project_map, to_light_frame
 from nextface.prefiltered import shade
 from nextface.raster import camera_barycentric, interpolate, rasterize_scene
 from nextface.scene import Mesh, Scene
+from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
 
 
@@ -42,6 +43,7 @@ class VertexRenderer:
     name = "vertex"
     casts_shadows = False
     shades_vertices = True
+    max_bounces = 1
 
     def __init__(self, bands: int = 9) -> None:
         self.bands = bands
@@ -58,6 +60,13 @@ class VertexRenderer:
         bands = min(self.bands, scene.environment.radiance.shape[1])
         light = project_map(scene.environment.radiance, bands)
         return torch.stack([self._draw(scene[photo], light[photo]) for photo in range(len(scene))])
+
+    def occlusion(self, scene: Scene) -> Occlusion:
+        """All light reaches every point.
+
+        Protocol: `renderers.renderer.ShadowCaster.occlusion`.
+        """
+        return lambda origins, directions: origins.new_ones(len(origins), dtype=torch.bool)
 
     def close(self) -> None:
         """Forget the last mesh."""

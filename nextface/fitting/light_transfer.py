@@ -62,7 +62,9 @@ def vectors_size(pixels: int, bands: int) -> int:
 
 
 @torch.no_grad()
-def transfer_vectors(points: PixelPoints, bands: int, reached: Occlusion) -> Tensor:
+def transfer_vectors(
+    points: PixelPoints, bands: int, reached: Occlusion, count: int = DIRECTIONS
+) -> Tensor:
     """The vectors D, A of every level and B of every level: [bands^2, 1 + 2 LEVELS, P].
 
     Each of a pixel's points takes its own share of the directions, so that a pixel's vectors are means over its
@@ -71,9 +73,10 @@ def transfer_vectors(points: PixelPoints, bands: int, reached: Occlusion) -> Ten
     Parameters
     ----------
     reached: tells which light arrives; see `renderers.renderer.Occlusion`.
+    count: of directions over the sphere.
     """
-    directions = fibonacci_directions(DIRECTIONS)
-    basis = (sh_basis(directions, bands) * (4 * math.pi / DIRECTIONS)).to(points.positions)
+    directions = fibonacci_directions(count)
+    basis = (sh_basis(directions, bands) * (4 * math.pi / count)).to(points.positions)
     directions = to_light_frame(directions).to(basis)
     sums = _lobe_sums().to(basis)
     pixels = len(points.pixel)
@@ -88,7 +91,7 @@ def transfer_vectors(points: PixelPoints, bands: int, reached: Occlusion) -> Ten
             view = normalize(-position, dim=-1)
             cosine = normal @ directions[own].T
             lobes = _lobes(cosine, normal, view, directions[own])
-            found += lobes[1:].sum(-1) * (4 * math.pi / DIRECTIONS)
+            found += lobes[1:].sum(-1) * (4 * math.pi / count)
             known += _look_up(sums, (normal * view).sum(-1)) / POINTS
 
             lit = cosine > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from nextface.reconstruction import LIGHT_LOBES
 
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
 MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
+HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT = 50.0, 0.02, 10.0  # of each lobe's hue, of lobes, of their sum's hue
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 
 
@@ -82,14 +84,19 @@ def coverage_term(projected: Tensor, alpha: Tensor, observation: Observation) ->
 
 
 def light_term(light: Tensor) -> Tensor:
-    """How far a light [N, LIGHT_LOBES, 3] of log powers is from grey and from even.
+    """How far lights [N, LIGHT_LOBES, 3] of log powers are from grey and from even: the mean over N."""
+    return torch.stack([light_residuals(alone).square().sum() for alone in light]).mean()
+
+
+def light_residuals(light: Tensor) -> Tensor:
+    """What is squared and summed in `light_term`, for one photo's light [LIGHT_LOBES, 3]: a vector.
 
     Colour is held more tightly than contrast: most light is nearly white, and a tinted light could
     otherwise explain any skin colour.
     """
     grey = light.mean(-1, keepdim=True)
-    level = torch.logsumexp(grey, 1, keepdim=True) - torch.log(torch.tensor(float(LIGHT_LOBES)))
-    contrast = (grey - level).square().mean()
-    power = light.exp().sum(1)
-    tint = (power / power.mean(-1, keepdim=True) - 1).square().mean()
-    return 50 * (light - grey).square().mean() + 0.02 * contrast + 10 * tint
+    contrast = grey - (torch.logsumexp(grey, 0) - math.log(LIGHT_LOBES))
+    power = light.exp().sum(0)
+    tint = power / power.mean() - 1
+    terms = ((HUE_WEIGHT, light - grey), (CONTRAST_WEIGHT, contrast), (TINT_WEIGHT, tint))
+    return torch.cat([(weight / values.numel()) ** 0.5 * values.flatten() for weight, values in terms])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -61,9 +62,14 @@ class TransferRenderer:
         self._photos = []
 
 
+def can_transfer(renderer: Renderer) -> TypeGuard[ShadowCaster]:
+    """Whether a renderer's images are sums over the light that arrives directly."""
+    return isinstance(renderer, ShadowCaster) and renderer.max_bounces == 1
+
+
 def with_transfer(renderer: Renderer, scenes: Sequence[Scene], masks: Sequence[Tensor], bands: int) -> Renderer:
     """A `TransferRenderer` before a renderer whose images are sums over light; else the renderer itself."""
-    if isinstance(renderer, ShadowCaster) and renderer.max_bounces == 1:
+    if can_transfer(renderer) and not renderer.shades_vertices:
         return TransferRenderer(renderer, scenes, masks, bands)
     return renderer
 

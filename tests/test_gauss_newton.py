@@ -1,0 +1,208 @@
+"""Stage 2's solver: its derivatives against differences, its equations against dense least squares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from rendered_photo import person
+from scipy.optimize import lsq_linear
+from torch import Tensor
+
+from nextface.fitting.linear_image import LinearImage
+from nextface.fitting.losses import light_residuals, light_term
+from nextface.fitting.normal_equations import NormalEquations, solve
+from nextface.fitting.observation import Observation
+from nextface.fitting.point_motion import image_motion, shape_basis
+from nextface.fitting.working_photo import WorkingPhoto
+from nextface.models import create as create_model
+from nextface.reconstruction import Reconstruction
+from renderers.vertex import VertexRenderer
+
+SIZE = 96
+DIRECTIONS = 512
+
+
+def random_rows(seed: int, rows: int, unknowns: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(rows, unknowns, generator=generator, dtype=torch.float64),
+        torch.randn(rows, generator=generator, dtype=torch.float64),
+    )
+
+
+def test_photos_that_share_unknowns_are_solved_as_one_system() -> None:
+    shared, own = 3, 4
+    photos, dense, right = [], [], []
+    for number in range(3):
+        slopes, residuals = random_rows(number, 12, shared + own)
+        equations = NormalEquations.zeros(shared + own)
+        equations.add_block([(0, slopes[:, :2]), (2, slopes[:, 2:])], residuals)
+        photos.append(equations)
+        row = torch.zeros(12, shared + 3 * own).double()
+        row[:, :shared] = slopes[:, :shared]
+        row[:, shared + number * own : shared + (number + 1) * own] = slopes[:, shared:]
+        dense.append(row)
+        right.append(residuals)
+    free = [torch.full((own,), math.inf).double()] * 3
+    person_step, own_steps = solve(photos, shared, 0.0, [-one for one in free], free)
+    expected = torch.linalg.lstsq(torch.cat(dense), -torch.cat(right)[:, None]).solution[:, 0]
+    assert torch.allclose(torch.cat([person_step, *own_steps]), expected, atol=1e-8)
+
+
+def test_steps_end_at_their_bounds() -> None:
+    shared, own = 2, 5
+    slopes, residuals = random_rows(7, 20, shared + own)
+    equations = NormalEquations.zeros(shared + own)
+    equations.add(slopes, residuals)
+    free = torch.linalg.lstsq(slopes, -residuals[:, None]).solution[shared:, 0]
+    lower, upper = torch.full((own,), -math.inf).double(), torch.full((own,), math.inf).double()
+    upper[0] = free[0] - 0.05
+    lower[3] = free[3] + 0.02
+    person_step, (own_step,) = solve([equations], shared, 0.0, [lower], [upper])
+    everything = [torch.full((shared,), sign * math.inf).double() for sign in (-1, 1)]
+    bounds = (torch.cat([everything[0], lower]).numpy(), torch.cat([everything[1], upper]).numpy())
+    expected = lsq_linear(slopes.numpy(), -residuals.numpy(), bounds).x
+    assert torch.allclose(torch.cat([person_step, own_step]), torch.from_numpy(expected), atol=1e-6)
+
+
+def test_damping_shortens_the_step() -> None:
+    slopes, residuals = random_rows(3, 20, 6)
+    equations = NormalEquations.zeros(6)
+    equations.add(slopes, residuals)
+    free = torch.full((4,), math.inf).double()
+    lengths = [float(solve([equations], 2, damping, [-free], [free])[1][0].norm()) for damping in (0, 0.1, 10)]
+    assert lengths[0] > lengths[1] > 3 * lengths[2]
+
+
+@pytest.fixture(scope="module")
+def state() -> Reconstruction:
+    return person(create_model("open"), SIZE)
+
+
+@pytest.fixture(scope="module")
+def photo() -> WorkingPhoto:
+    """A photo whose content does not matter."""
+    empty = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    seen = Observation(torch.zeros(SIZE, SIZE, 3), empty, ~empty, "mediapipe", torch.zeros(478, 2), {}, 300.0, 0.1)
+    return WorkingPhoto(seen, SIZE, SIZE)
+
+
+def drawn(state: Reconstruction, photo: WorkingPhoto) -> LinearImage:
+    return LinearImage(state, photo, photo.observation.mask, VertexRenderer().occlusion, DIRECTIONS)
+
+
+def changed(state: Reconstruction, name: str, number: int, step: float) -> Reconstruction:
+    values = getattr(state.parameters, name).clone()
+    values.view(-1)[number] += step
+    return state.with_parameters(replace(state.parameters, **{name: values}))
+
+
+@torch.no_grad()
+def test_colour_changes_with_albedo_and_light_as_their_slopes_say(state: Reconstruction, photo: WorkingPhoto) -> None:
+    image, step = drawn(state, photo), 1e-2
+    albedo = image.albedo_slopes(state.parameters)
+    light = image.light_slopes(state.parameters)
+    cases = [("albedo", number, albedo[..., number]) for number in (0, 3, 11)]
+    brightest = int(state.parameters.light[0, :, 1].argmax())
+    by_green = torch.zeros_like(albedo[..., 0])
+    by_green[:, 1] = light[1, :, brightest]
+    cases.append(("light", 3 * brightest + 1, by_green))
+    for name, number, slopes in cases:
+        ahead, behind = (
+            image.colour(changed(state, name, number, sign * step).parameters) for sign in (1, -1)
+        )
+        difference = (ahead - behind) / (2 * step)
+        assert (difference - slopes).norm() < 0.05 * difference.norm(), (name, number)
+
+
+@torch.no_grad()
+def test_colour_changes_with_geometry_as_its_slopes_say(state: Reconstruction, photo: WorkingPhoto) -> None:
+    """To the accuracy of pixels that are averaged over texture: the direction is right, and the size."""
+    parameters = state.parameters
+    image = drawn(state, photo)
+    colour = image.colour(parameters)
+    basis = shape_basis(state.model, parameters.identity[0], parameters.expression[0])
+    slopes = image.geometry_slopes(parameters, basis, colour)
+    face = inside_the_face(image, state)
+    shapes = parameters.identity.shape[1]
+    expressions = len(state.model.expression_names)
+    pose = shapes + expressions
+    jaw = state.model.expression_names.index("mouthSmileLeft")
+    cases = [("identity", number, number, 0.5) for number in (0, 1, 4)]
+    cases.append(("expression", jaw, shapes + jaw, 0.1))
+    cases += [("rotation", axis, pose + axis, 0.01) for axis in range(3)]
+    cases += [("translation", axis, pose + 3 + axis, 1.0) for axis in range(3)]
+    cases.append(("focal", 0, pose + 6, 0.01))
+    for name, number, column, step in cases:
+        moved = changed(state, name, number, step)
+        after = drawn(moved, photo)
+        there = torch.full((SIZE * SIZE, 3), math.nan).index_copy(0, after.pixel, after.colour(moved.parameters))
+        difference = (there[image.pixel] - colour)[face]
+        predicted = (slopes[..., column] * step)[face]
+        known = ~difference.isnan().any(1)
+        difference, predicted = difference[known], predicted[known]
+        likeness = float((difference * predicted).sum() / difference.norm() / predicted.norm())
+        size = float((difference * predicted).sum() / predicted.square().sum())
+        assert likeness > 0.8, (name, number, likeness)
+        assert 0.8 < size < 1.3, (name, number, size)
+
+
+def inside_the_face(image: LinearImage, state: Reconstruction) -> Tensor:
+    """[P] bool, pixels of the face's skin that have only such pixels around them."""
+    region = state.model.regions["face"] & state.model.regions["skin"] & ~state.model.regions["ears"]
+    skin = torch.zeros(SIZE * SIZE)
+    skin[image.pixel] = region[state.model.triangles[image.points.triangle]].all(-1).all(-1).float()
+    outside = torch.nn.functional.max_pool2d(1 - skin.view(1, 1, SIZE, SIZE), 5, 1, 2)
+    return outside.flatten()[image.pixel] == 0
+
+
+@torch.no_grad()
+def test_points_move_on_the_image_as_their_slopes_say(state: Reconstruction) -> None:
+    parameters, vertex = state.parameters, torch.tensor([100, 5000, 9000])
+    basis = shape_basis(state.model, parameters.identity[0], parameters.expression[0])
+    slopes = image_motion(state.camera(), state.vertices()[0, vertex], basis[vertex])
+    shapes, expressions = parameters.identity.shape[1], len(state.model.expression_names)
+    columns = {"identity": 0, "expression": shapes, "rotation": shapes + expressions}
+    columns |= {"translation": columns["rotation"] + 3, "focal": columns["rotation"] + 6}
+
+    def seen(one: Reconstruction) -> Tensor:
+        return one.camera().project(one.vertices()[:, vertex])[0].double()
+
+    for name, first in columns.items():
+        step = {"translation": 1.0, "identity": 0.1, "expression": 0.1}.get(name, 1e-3)
+        ahead, behind = (seen(changed(state, name, 0, sign * step)) for sign in (1, -1))
+        difference = (ahead - behind) / (2 * step)
+        assert torch.allclose(difference, slopes[..., first].double(), rtol=2e-2, atol=2e-2), name
+
+
+def test_the_light_prior_is_the_sum_of_its_squares() -> None:
+    light = torch.randn(2, 256, 3, generator=torch.Generator().manual_seed(0))
+    squares = [float(light_residuals(alone).square().sum()) for alone in light]
+    assert float(light_term(light)) == pytest.approx(sum(squares) / 2, rel=1e-5)
+    assert float(light_term(torch.full((1, 256, 3), 0.3))) == pytest.approx(0, abs=1e-6)
+    tinted = torch.zeros(1, 256, 3)
+    tinted[..., 0] = 0.1
+    power = tinted[0].exp().sum(0)
+    deviation = tinted[0, 0] - tinted[0, 0].mean()
+    expected = 50 * deviation.square().mean() + 10 * (power / power.mean() - 1).square().mean()
+    assert float(light_term(tinted)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_photo_is_shrunk_to_the_pixels_that_are_asked_for(state: Reconstruction) -> None:
+    mask = torch.zeros(80, 100, dtype=torch.bool)
+    mask[20:60, 30:80] = True
+    srgb = torch.rand(80, 100, 3, generator=torch.Generator().manual_seed(1))
+    seen = Observation(srgb, mask, ~mask, "mediapipe", torch.zeros(478, 2), {}, 300.0, 0.1)
+    small = WorkingPhoto.of(seen, 500)
+    assert (small.height, small.width) == (40, 50)
+    assert int(small.observation.mask.sum()) == 500
+    assert torch.allclose(small.observation.linear[3, 4], seen.linear[6:8, 8:10].mean((0, 1)), atol=1e-5)
+    assert WorkingPhoto.of(seen, 5000).observation is seen
+    camera = replace(state.camera(), width=100, height=80)
+    points = state.vertices()[:, :50]
+    assert torch.allclose(small.camera(camera).project(points), camera.project(points) / 2, atol=1e-3)
+
+

@@ -11,8 +11,9 @@ from rendered_photo import person
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
+from nextface.fitting.coarse import _problem, _solution
 from nextface.fitting.linear_image import LinearImage
-from nextface.fitting.losses import light_residuals, light_term
+from nextface.fitting.losses import light_residual_slopes, light_residuals, light_term
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
 from nextface.fitting.point_motion import image_motion, shape_basis
@@ -86,7 +87,9 @@ def state() -> Reconstruction:
 def photo() -> WorkingPhoto:
     """A photo whose content does not matter."""
     empty = torch.ones(SIZE, SIZE, dtype=torch.bool)
-    seen = Observation(torch.zeros(SIZE, SIZE, 3), empty, ~empty, "mediapipe", torch.zeros(478, 2), {}, 300.0, 0.1)
+    seen = Observation(
+        torch.zeros(SIZE, SIZE, 3), empty, ~empty, "mediapipe", torch.zeros(478, 2), {}, 300.0, 0.1
+    )
     return WorkingPhoto(seen, SIZE, SIZE)
 
 
@@ -101,7 +104,9 @@ def changed(state: Reconstruction, name: str, number: int, step: float) -> Recon
 
 
 @torch.no_grad()
-def test_colour_changes_with_albedo_and_light_as_their_slopes_say(state: Reconstruction, photo: WorkingPhoto) -> None:
+def test_colour_changes_with_albedo_and_light_as_their_slopes_say(
+    state: Reconstruction, photo: WorkingPhoto
+) -> None:
     image, step = drawn(state, photo), 1e-2
     albedo = image.albedo_slopes(state.parameters)
     light = image.light_slopes(state.parameters)
@@ -111,9 +116,7 @@ def test_colour_changes_with_albedo_and_light_as_their_slopes_say(state: Reconst
     by_green[:, 1] = light[1, :, brightest]
     cases.append(("light", 3 * brightest + 1, by_green))
     for name, number, slopes in cases:
-        ahead, behind = (
-            image.colour(changed(state, name, number, sign * step).parameters) for sign in (1, -1)
-        )
+        ahead, behind = (image.colour(changed(state, name, number, sign * step).parameters) for sign in (1, -1))
         difference = (ahead - behind) / (2 * step)
         assert (difference - slopes).norm() < 0.05 * difference.norm(), (name, number)
 
@@ -139,7 +142,9 @@ def test_colour_changes_with_geometry_as_its_slopes_say(state: Reconstruction, p
     for name, number, column, step in cases:
         moved = changed(state, name, number, step)
         after = drawn(moved, photo)
-        there = torch.full((SIZE * SIZE, 3), math.nan).index_copy(0, after.pixel, after.colour(moved.parameters))
+        there = torch.full((SIZE * SIZE, 3), math.nan).index_copy(
+            0, after.pixel, after.colour(moved.parameters)
+        )
         difference = (there[image.pixel] - colour)[face]
         predicted = (slopes[..., column] * step)[face]
         known = ~difference.isnan().any(1)
@@ -183,6 +188,8 @@ def test_the_light_prior_is_the_sum_of_its_squares() -> None:
     squares = [float(light_residuals(alone).square().sum()) for alone in light]
     assert float(light_term(light)) == pytest.approx(sum(squares) / 2, rel=1e-5)
     assert float(light_term(torch.full((1, 256, 3), 0.3))) == pytest.approx(0, abs=1e-6)
+    slopes = torch.autograd.functional.jacobian(light_residuals, light[0])
+    assert torch.allclose(light_residual_slopes(light[0]), slopes, atol=1e-6)
     tinted = torch.zeros(1, 256, 3)
     tinted[..., 0] = 0.1
     power = tinted[0].exp().sum(0)
@@ -206,3 +213,13 @@ def test_a_photo_is_shrunk_to_the_pixels_that_are_asked_for(state: Reconstructio
     assert torch.allclose(small.camera(camera).project(points), camera.project(points) / 2, atol=1e-3)
 
 
+def test_landmarks_of_stage_1_move_as_their_slopes_say(state: Reconstruction) -> None:
+    embedding = state.model.landmarks("mediapipe")
+    assert embedding is not None
+    points = torch.rand(478, 2, generator=torch.Generator().manual_seed(2)) * SIZE
+    empty = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    seen = Observation(torch.zeros(SIZE, SIZE, 3), empty, ~empty, "mediapipe", points, {}, 300.0, 0.1)
+    problem = _problem(state, seen, embedding, optimize_focal=True)
+    unknown = _solution(state, problem)
+    slopes = torch.autograd.functional.jacobian(problem.residuals, unknown)
+    assert torch.allclose(problem.jacobian(unknown), slopes, rtol=1e-6, atol=1e-8)

@@ -17,10 +17,11 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from nextface.fitting.observation import Observation
-from nextface.geometry import rotation_matrix
+from nextface.fitting.point_motion import image_motion
+from nextface.geometry import intrinsic_matrix, rotation_matrix
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.reconstruction import Parameters, Reconstruction
-from nextface.scene import Scene
+from nextface.scene import Camera, Scene
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 LANDMARK_ERROR = 0.012  # standard deviation of a landmark, as a fraction of the face's size
@@ -166,6 +167,7 @@ class _PhotoProblem:
     surface: LandmarkSurface
     observed: Tensor  # [L, 2] pixels
     weights: Tensor  # [L]
+    frame: tuple[int, int]  # width and height in pixels
     principal: Tensor  # [2] pixels
     expression_prior: Tensor  # [E]
     expression_spread: float
@@ -178,11 +180,32 @@ class _PhotoProblem:
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
         points = self.surface.points(identity, expression) @ rotation_matrix(pose[:3]).mT + pose[3:6] * 100
         pixels = points[:, :2] / points[:, 2:] * (self.observation.focal * pose[6].exp()) + self.principal
-        crowding = max(float(self.weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
-        error = LANDMARK_ERROR * self.observation.face_size * crowding
-        offsets = (pixels - self.observed) * (self.weights.sqrt() / error)[:, None]
+        offsets = (pixels - self.observed) * self._offset_scale()[:, None]
         expression = (expression - self.expression_prior) / self.expression_spread
         return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
+
+    def jacobian(self, unknown: Tensor) -> Tensor:
+        """Derivatives [R, K + 7 + E] of the residuals."""
+        shapes = self.surface.identity.shape[-1]
+        identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
+        focal = self.observation.focal * pose[6:7].exp()
+        camera = Camera(
+            intrinsic_matrix(focal, self.principal[None]), pose[None, :3], pose[None, 3:6] * 100, *self.frame
+        )
+        basis = torch.cat([self.surface.identity, self.surface.expression], 2)
+        motion = image_motion(camera, self.surface.points(identity, expression), basis)
+        by_identity, by_expression, by_pose = motion.split([shapes, len(expression), 7], 2)
+        by_pose = by_pose * torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
+        offsets = torch.cat([by_identity, by_pose, by_expression], 2) * self._offset_scale()[:, None, None]
+        priors = torch.zeros(len(expression) + 1, len(unknown)).double()
+        priors[:-1, shapes + 7 :] = torch.eye(len(expression)) / self.expression_spread
+        priors[-1, shapes + 6] = 1 / self.focal_spread
+        return torch.cat([offsets.flatten(0, 1), priors])
+
+    def _offset_scale(self) -> Tensor:
+        """What landmark offsets are multiplied with [L], to be in standard deviations."""
+        crowding = max(float(self.weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
+        return self.weights.sqrt() / (LANDMARK_ERROR * self.observation.face_size * crowding)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest values of the unknowns."""
@@ -199,7 +222,7 @@ class _PhotoProblem:
         To second order around the unknowns, with the photo's own ones eliminated where they are free to move.
         """
         shapes = self.surface.identity.shape[-1]
-        jacobian = torch.func.jacfwd(self.residuals)(unknown)
+        jacobian = self.jacobian(unknown)
         residuals = self.residuals(unknown)
         jacobian, residuals = (
             values * (OUTLIER_SIGMAS / residuals.abs().clamp(min=OUTLIER_SIGMAS)).sqrt().view(-1, *[1] * dims)
@@ -241,12 +264,16 @@ def _solved(
         progress(0.5 * float(values @ values))
         return values.numpy()
 
-    jacobian = torch.func.jacfwd(residuals)
+    def jacobian(vector: np.ndarray) -> np.ndarray:
+        rows = problem.jacobian(torch.cat([start[:held], torch.from_numpy(vector)]))[:, held:]
+        prior = torch.eye(shapes, rows.shape[1]).double()
+        return (rows if held else torch.cat([prior, rows])).numpy()
+
     inside = np.clip(start[held:].numpy(), lower + AT_BOUND, upper - AT_BOUND)
     solution = least_squares(
         evaluate,
         inside,
-        jac=lambda vector: jacobian(torch.from_numpy(vector)).numpy(),
+        jac=jacobian,
         bounds=(lower, upper),
         x_scale="jac",
         loss="huber",
@@ -281,6 +308,7 @@ def _problem(
         LandmarkSurface.around(model, embedding, parameters.identity[0], parameters.expression[0]),
         observation.landmarks[embedding.indices].double().cpu(),
         landmark_weights(alone.scene(), embedding).double().cpu(),
+        (alone.frames[0].width, alone.frames[0].height),
         alone.frames[0].principal[0].double().cpu(),
         torch.tensor(prior).double(),
         BLENDSHAPE_SPREAD if model.expression_bounds == (0.0, 1.0) else 1.0,

@@ -62,9 +62,7 @@ def vectors_size(pixels: int, bands: int) -> int:
 
 
 @torch.no_grad()
-def transfer_vectors(
-    points: PixelPoints, bands: int, reached: Occlusion, count: int = DIRECTIONS
-) -> Tensor:
+def transfer_vectors(points: PixelPoints, bands: int, reached: Occlusion, count: int = DIRECTIONS) -> Tensor:
     """The vectors D, A of every level and B of every level: [bands^2, 1 + 2 LEVELS, P].
 
     Each of a pixel's points takes its own share of the directions, so that a pixel's vectors are means over its

@@ -6,8 +6,8 @@ exactly. When geometry moves, a fixed pixel sees another point of the surface, a
 
     dI = (dR / dn) . dn - grad I . du
 
-with the image's own gradient, the point's motion du on the image, the change dn of its normal, and the reflected
-radiance R as a function of the normal alone. R is taken without shadows and scaled by how much of it arrives:
+with the image's own gradient, the point's motion du on the image, the change dn of its normal, and the
+reflected radiance R as a function of the normal alone. R is taken without shadows and scaled by how much of it arrives:
 shadows turn with the surface but do not move over it. This is the deferred shading Jacobian of Thies et al.,
 "Face2Face", CVPR 2016, section 4, with the light's own response in place of three bands.
 """
@@ -80,13 +80,18 @@ class LinearImage:
         return (diffuse.T * response[:, 0] + specular.T * plain + grazing).T
 
     def albedo_slopes(self, parameters: Parameters) -> Tensor:
-        """Derivatives [P, 3, A] of the colour by albedo coefficients; those of reflectance are the first call's."""
+        """Derivatives [P, 3, A] of the colour by albedo coefficients.
+
+        Those of the reflectance itself are kept from the first call on.
+        """
 
         if self._reflectance_slopes is None:
             self._reflectance_slopes = self._mean_slopes(parameters.albedo)
         _, specular, roughness = self._reflectance(parameters.albedo)
         response = self._response(parameters)
-        weights, change = torch.func.jvp(roughness_weights, (roughness,), (torch.ones_like(roughness),))
+        weights, change = torch.autograd.functional.jvp(
+            roughness_weights, roughness, torch.ones_like(roughness)
+        )
         plain, _ = _lobe(response, weights)
         plain_change, grazing_change = _lobe(response, change)
         by_roughness = specular.T * plain_change + grazing_change
@@ -107,7 +112,7 @@ class LinearImage:
         return transfer.mT @ self._lobes * power
 
     def geometry_slopes(self, parameters: Parameters, basis: Tensor, drawn: Tensor) -> Tensor:
-        """Derivatives [P, 3, K + 7] of the colour by shape coefficients and `nextface.fitting.point_motion.POSE`.
+        """Derivatives [P, 3, K + 7] of the colour by shape and by `nextface.fitting.point_motion.POSE`.
 
         Parameters
         ----------
@@ -155,13 +160,13 @@ class LinearImage:
         with torch.enable_grad():
             leaf = normal.detach().requires_grad_()
             unshadowed = shade(light, to_light_frame(leaf), view, diffuse, specular, roughness)
-            slopes = [
+            by_channel = [
                 torch.autograd.grad(unshadowed[:, channel].sum(), leaf, retain_graph=channel < 2)[0]
                 for channel in range(3)
             ]
         unshadowed = unshadowed.detach()
         share = self.colour(parameters) / unshadowed.clamp(min=1e-6)
-        slopes = torch.stack(slopes, 1) * share.clamp(0, LARGEST_SHARE)[..., None]
+        slopes = torch.stack(by_channel, 1) * share.clamp(0, LARGEST_SHARE)[..., None]
         along = slopes @ normal[..., None]
         return slopes - along * normal[:, None]
 
@@ -218,7 +223,5 @@ def _lobe(response: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     ----------
     weights: [P, LEVELS] of the levels, or their derivatives.
     """
-    plain, grazing = (
-        (weights.T * part).sum(1) for part in response[:, 1:].unflatten(1, (2, LEVELS)).unbind(1)
-    )
+    plain, grazing = ((weights.T * part).sum(1) for part in response[:, 1:].unflatten(1, (2, LEVELS)).unbind(1))
     return plain, grazing

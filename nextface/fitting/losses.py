@@ -94,9 +94,32 @@ def light_residuals(light: Tensor) -> Tensor:
     Colour is held more tightly than contrast: most light is nearly white, and a tinted light could
     otherwise explain any skin colour.
     """
-    grey = light.mean(-1, keepdim=True)
+    grey = light.mean(-1)
     contrast = grey - (torch.logsumexp(grey, 0) - math.log(LIGHT_LOBES))
     power = light.exp().sum(0)
     tint = power / power.mean() - 1
-    terms = ((HUE_WEIGHT, light - grey), (CONTRAST_WEIGHT, contrast), (TINT_WEIGHT, tint))
-    return torch.cat([(weight / values.numel()) ** 0.5 * values.flatten() for weight, values in terms])
+    return torch.cat(
+        [
+            root * part.flatten()
+            for root, part in zip(_roots(), (light - grey[:, None], contrast, tint), strict=True)
+        ]
+    )
+
+
+def light_residual_slopes(light: Tensor) -> Tensor:
+    """Derivatives [R, LIGHT_LOBES, 3] of `light_residuals` by the light [LIGHT_LOBES, 3]."""
+    one, each = torch.eye(3).to(light), torch.eye(LIGHT_LOBES).to(light)
+    hue = torch.einsum("ij,ck->icjk", each, one - 1 / 3).flatten(0, 1)
+    contrast = ((each - torch.softmax(light.mean(-1), 0)) / 3)[..., None].expand(-1, -1, 3)
+    power = light.exp().sum(0)
+    mean = power.mean()
+    tint = light.exp() * (one / mean - power[:, None] / (3 * mean**2))[:, None]
+    return torch.cat([root * part for root, part in zip(_roots(), (hue, contrast, tint), strict=True)])
+
+
+def _roots() -> tuple[float, float, float]:
+    """What residuals of hue, contrast and tint are multiplied with, so that their squares are weighted means."""
+    counts = (3 * LIGHT_LOBES, LIGHT_LOBES, 3)
+    weights = (HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT)
+    hue, contrast, tint = ((weight / count) ** 0.5 for weight, count in zip(weights, counts, strict=True))
+    return hue, contrast, tint

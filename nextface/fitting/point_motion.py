@@ -9,8 +9,12 @@ from nextface.geometry import rotation_matrix
 from nextface.models.face_model import FaceModel
 from nextface.scene import Camera
 
-POSE = ("rotation",) * 3 + ("translation",) * 3 + ("focal",)  # after the shape's columns: radians, mm, logarithm
-DIFFERENCE = 0.1  # of a coefficient: the step of differences, with which models that are not linear are linearised
+POSE = (
+    ("rotation",) * 3 + ("translation",) * 3 + ("focal",)
+)  # after the shape's columns: radians, mm, logarithm
+DIFFERENCE = (
+    0.1  # of a coefficient: the step of differences, with which models that are not linear are linearised
+)
 
 
 @torch.no_grad()
@@ -42,5 +46,8 @@ def turn_motion(camera: Camera, normals: Tensor, basis: Tensor) -> Tensor:
 def _turned(camera: Camera, vectors: Tensor, basis: Tensor) -> Tensor:
     """The change [Q, 3, K + 3] of turned vectors with their basis and with the rotation's axis-angle."""
     rotation = camera.rotation[0]
-    by_angle = torch.func.jacfwd(rotation_matrix)(rotation)  # [3, 3, 3], the last being the angle
+    # Not torch.func: its vmap takes a second to import.
+    by_angle = torch.autograd.functional.jacobian(
+        rotation_matrix, rotation
+    )  # [3, 3, 3], the last being the angle
     return torch.cat([rotation_matrix(rotation) @ basis, torch.einsum("abk,qb->qak", by_angle, vectors)], 2)

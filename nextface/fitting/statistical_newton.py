@@ -22,7 +22,7 @@ from nextface.errors import DivergedError
 from nextface.fitting.accumulation import PHOTO_SCALE
 from nextface.fitting.coarse import DISTANCE_RANGE, landmark_points, landmark_weights
 from nextface.fitting.linear_image import LinearImage
-from nextface.fitting.losses import EMPTY_PIXEL_PENALTY, MOST_PULLS, light_residuals
+from nextface.fitting.losses import EMPTY_PIXEL_PENALTY, MOST_PULLS, light_residual_slopes, light_residuals
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
 from nextface.fitting.point_motion import POSE, image_motion, shape_basis
@@ -36,7 +36,14 @@ WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
 DIRECTIONS = 256  # of light that are followed
 ENOUGH = 8e-3  # a step that lessens the loss by less than this fraction is the last one of its size
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-3, 2.0
-LARGEST_STEP = {"identity": 1.0, "albedo": 1.0, "rotation": 0.1, "translation": 40.0, "focal": 0.1, "light": 1.0}
+LARGEST_STEP = {
+    "identity": 1.0,
+    "albedo": 1.0,
+    "rotation": 0.1,
+    "translation": 40.0,
+    "focal": 0.1,
+    "light": 1.0,
+}
 
 
 def fit_by_gauss_newton(
@@ -82,7 +89,9 @@ def fit_by_gauss_newton(
             if done >= iterations:
                 break
             photos = [
-                PhotoProblem(WorkingPhoto.of(seen, pixels), seen, embedding, weight, renderer, weights, optimize_focal)
+                PhotoProblem(
+                    WorkingPhoto.of(seen, pixels), seen, embedding, weight, renderer, weights, optimize_focal
+                )
                 for seen, embedding, weight in zip(observations, embeddings, trust, strict=True)
             ]
             current = _descended(current, photos, weights, count)
@@ -277,10 +286,10 @@ class PhotoProblem:
         self._add_pixels(total, state, image, layout, basis)
         if basis is not None:
             self._add_points(total, state, image, layout, basis)
-        jacobian = torch.func.jacfwd(light_residuals)(parameters.light[0])  # [R, LOBES, 3]
+        slopes = light_residual_slopes(parameters.light[0])  # [R, LOBES, 3]
         root = self.weights.light**0.5
         residuals = root * light_residuals(parameters.light[0])
-        total.add(root * jacobian.mT.flatten(1), residuals, layout.first("light"))
+        total.add(root * slopes.mT.flatten(1), residuals, layout.first("light"))
         return total
 
     def bounds(self, state: Reconstruction, layout: Layout, geometry: bool) -> tuple[Tensor, Tensor]:
@@ -368,7 +377,9 @@ class PhotoProblem:
         if len(pulled):
             points = state.vertices()[0, vertex]
             offsets = self._hundredths(camera.project(points[None])[0] - pulled)
-            root = torch.full_like(pulled[:, 0], (self.weights.landmarks * self._pull(image) / len(pulled)) ** 0.5)
+            root = torch.full_like(
+                pulled[:, 0], (self.weights.landmarks * self._pull(image) / len(pulled)) ** 0.5
+            )
             self._add_offsets(total, image_motion(camera, points, basis[vertex]), offsets, root, layout)
         size = layout.sizes["expression"]
         root = (self.weights.expression / size) ** 0.5

@@ -98,12 +98,8 @@ def light_residuals(light: Tensor) -> Tensor:
     contrast = grey - (torch.logsumexp(grey, 0) - math.log(LIGHT_LOBES))
     power = light.exp().sum(0)
     tint = power / power.mean() - 1
-    return torch.cat(
-        [
-            root * part.flatten()
-            for root, part in zip(_roots(), (light - grey[:, None], contrast, tint), strict=True)
-        ]
-    )
+    parts = (light - grey[:, None], contrast, tint)
+    return torch.cat([root * part.flatten() for root, part in zip(_roots(), parts, strict=True)])
 
 
 def light_residual_slopes(light: Tensor) -> Tensor:

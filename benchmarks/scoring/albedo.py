@@ -44,7 +44,7 @@ def seen_albedo(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 def score_albedo(found: np.ndarray, true: np.ndarray) -> AlbedoScore:
     """Albedo [P, 3] against the truth's at the same P pixels."""
     true = true.astype(float)
-    gain, level = best_gain(found, true), true.mean()
+    gain, level = best_gain(found, true), float(true.mean())
     return AlbedoScore(
         error=_root_mean_square(gain * found - true) / level,
         flat=_root_mean_square(true.mean(0) - true) / level,

@@ -15,7 +15,7 @@ from nextface.lighting import map_directions, map_solid_angles
 ROUGHNESS = 0.3  # of the glossy ball; alpha is its square
 ROWS = 64  # of the map over whose texels light is summed
 ACROSS = 32  # points across a ball's picture
-LEAST_COSINE = 0.1  # of the balls' normals to the view; the rim is left out
+LEAST_COSINE = 0.2  # of the balls' normals to the view; the rim is left out
 POINTS_AT_ONCE = 128
 
 

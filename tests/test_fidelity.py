@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+import renderers
 from benchmarks import fidelity
 from benchmarks.alignment import Similarity, Surface
 from benchmarks.fidelity import Results
@@ -30,6 +31,7 @@ from benchmarks.scoring.geometry import GeometryScore, TrueFace, landmark_error,
 from benchmarks.scoring.light import ROUGHNESS, ball_normals, ball_pictures, score_light, with_rows
 from benchmarks.scoring.pictures import (
     decibels,
+    drawn_twice,
     encoded,
     gain_to_the_eye,
     rerendered,
@@ -46,6 +48,7 @@ from nextface.models.face_model import LandmarkEmbedding
 from nextface.prefiltered import directional_albedo
 from nextface.reconstruction import Reconstruction
 from nextface.scene import Material
+from renderers.settings import Settings
 from renderers.vertex import VertexRenderer
 
 SIZE = 128
@@ -138,7 +141,9 @@ def test_a_head_is_laid_on_itself(truth: GroundTruth, scaled: bool) -> None:
     points = truth.vertices[truth.skin].astype(float)
     surface = Surface(truth.vertices, truth.triangles)
     motion = Similarity(1.06 if scaled else 1.0, turn(3, -4, 2), np.array([4.0, -6, 5]))
-    found = surface.aligned(motion(points[::3]), scaled=scaled)
+    some = motion(points[::3])
+    some[::15] += [0, 0, -40]  # outliers
+    found = surface.aligned(some, scaled=scaled)
     assert np.abs(found(motion(points)) - points).max() < 0.05
     assert found.scale == pytest.approx(1 / motion.scale, rel=1e-3)
 
@@ -210,6 +215,17 @@ def test_landmarks_three_pixels_away(perfect: Reconstruction, truth: GroundTruth
     eyes = np.linalg.norm(truth.landmarks[33] - truth.landmarks[263])
     points = truth.landmarks + np.array([0, 3.0])
     points[hidden] = np.nan
+    found = landmark_error(replace(truth, landmarks=points), perfect, embedding_of(perfect))
+    assert found == pytest.approx(3 / eyes, rel=1e-4)
+
+
+def test_the_outline_is_no_landmark(perfect: Reconstruction, truth: GroundTruth) -> None:
+    """Twenty points of the face are 3 pixels off, and the whole outline 50."""
+    eyes = np.linalg.norm(truth.landmarks[33] - truth.landmarks[263])
+    points = np.full_like(truth.landmarks, np.nan)
+    known = [33, 263, *MEDIAPIPE.nose[:18]]
+    points[known] = truth.landmarks[known] + np.array([3.0, 0])
+    points[list(MEDIAPIPE.contour)] = truth.landmarks[list(MEDIAPIPE.contour)] + 50
     found = landmark_error(replace(truth, landmarks=points), perfect, embedding_of(perfect))
     assert found == pytest.approx(3 / eyes, rel=1e-4)
 
@@ -404,8 +420,23 @@ def test_rerender_of_a_light_that_is_too_bright(perfect: Reconstruction, truth: 
     brighter = perfect.with_parameters(replace(perfect.parameters, light=light))
     photo = EXPOSURE * truth.radiance[mask].astype(float)
     error = np.square(encoded(1.2 * photo) - encoded(photo)).mean()
-    found = rerendered(truth, brighter, mask, VertexRenderer(), 2)
+    spoiled = truth.radiance.copy()
+    spoiled[~mask] = 0.9
+    found = rerendered(replace(truth, radiance=spoiled), brighter, mask, VertexRenderer(), 2)
     assert found == pytest.approx(-10 * math.log10(error), abs=0.01)
+
+
+def test_noise_of_the_renderer_does_not_count() -> None:
+    """Eight light paths a pixel look bad, but their PSNR against many is that of a good picture."""
+    scene = answer(48).scene()
+    renderer = renderers.create("mitsuba", Settings("cpu", threads=1))
+    try:
+        few, many = (drawn_twice(scene, renderer, samples) for samples in (16, 2048))
+    finally:
+        renderer.close()
+    few, true = encoded(few), encoded(many.mean(0))
+    assert decibels(np.stack([few[0], few[0]]), true) < 34
+    assert decibels(few, true) > 40
 
 
 def test_similarity_falls_with_structure() -> None:

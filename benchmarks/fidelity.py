@@ -128,14 +128,15 @@ def _missing(group: dict[str, Any], name: str) -> bool:
 
 def _score_truth(options: argparse.Namespace, equipment: Equipment, results: Results) -> None:
     """Reconstruct and score the ground-truth photos that are wanted and missing."""
+    missing = [name for name in _named(options) if _missing(results.cases, name)]
+    if not missing:
+        return
     config = equipment.config
     settings = Settings(config.device, config.maxBounces, renderer_threads(config))
     renderer = renderers.create("mitsuba", settings)
     lights = np.stack(list(relighting_environments()))
     try:
-        for name in cases(options.truth):
-            if (options.only and name not in options.only) or not _missing(results.cases, name):
-                continue
+        for name in missing:
             truth = GroundTruth.load(name, options.truth)
             if not _wanted(name, truth.reported, options):
                 continue
@@ -154,6 +155,27 @@ def _score_truth(options: argparse.Namespace, equipment: Equipment, results: Res
             print(case_line(name, results.cases[name]), flush=True)
     finally:
         renderer.close()
+
+
+def _named(options: argparse.Namespace) -> list[str]:
+    """The names of the ground-truth photos, or of those that --only picks.
+
+    Raises
+    ------
+    NextFaceError: if there are none, or one that is picked is not there.
+    """
+    known = cases(options.truth)
+    if not known:
+        raise NextFaceError(
+            f"There are no ground-truth photos in {options.truth}. Make some with "
+            f"`python -m benchmarks.ground_truth {options.truth} --ict FaceXModel`."
+        )
+    if unknown := set(options.only or ()) - set(known):
+        raise NextFaceError(
+            f"There is no ground-truth photo {', '.join(sorted(unknown))} in {options.truth}; "
+            f"there are {', '.join(known)}."
+        )
+    return options.only or known
 
 
 def _run_photos(options: argparse.Namespace, equipment: Equipment, results: Results) -> None:

@@ -520,6 +520,24 @@ def test_results_are_kept_and_belong_to_their_settings(tmp_path: Path) -> None:
         again.made_with([])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", "x"], "no ground-truth photo x .* there are a, b"),
+        ([], "no ground-truth photos in .* Make some"),
+    ],
+)
+def test_photos_that_are_not_there(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab" if words else "":
+        (tmp_path / f"{name}.npz").touch()
+    out = ["--truth", str(tmp_path), "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["fidelity", *out, *words])
+    with pytest.raises(SystemExit, match=said):
+        fidelity.main()
+
+
 def test_the_command_runs_scores_and_does_nothing_twice(
     perfect: Reconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

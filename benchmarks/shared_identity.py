@@ -1,6 +1,6 @@
 """Does fitting several photos of one person together beat fitting each alone?
 
-    python benchmarks/shared_identity.py --head FaceXModel --output shared_identity
+    python -m benchmarks.shared_identity --head FaceXModel --output shared_identity
 
 Five path-traced photos (four bounces) of one head that the face model cannot represent are reconstructed, each
 alone and all together, and compared with the truth. The head comes from the ICT-FaceKit light model's OBJ files
@@ -34,6 +34,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 import renderers
+from benchmarks.alignment import Similarity, Surface
+from benchmarks.scoring.errors import relative_error
 from nextface import Config, reconstruct, reconstruct_shared
 from nextface.baking import sample_map
 from nextface.colour import linear_to_srgb
@@ -141,7 +143,7 @@ def dressed(vertices: np.ndarray, triangles: np.ndarray, skin: np.ndarray, seed:
     reflectance = model.reflectance(coefficients)
     surface = Surface(model.mean.numpy().astype(float), model.triangles.numpy())
     aligned = surface.aligned(vertices[skin])(vertices)
-    nearest = cKDTree(surface.points).query(aligned)[1]
+    nearest = cKDTree(model.mean.numpy()).query(aligned)[1]
     spots = np.zeros(len(vertices))
     for count, size, depth in ((40, 12.0, 0.25), (150, 2.5, 0.8)):  # blotches, moles
         centres = vertices[skin][random.choice(int(skin.sum()), count)]
@@ -217,63 +219,6 @@ def carried(head: Head, photo: Path, seen: int, wanted: int, size: int) -> np.nd
     return scene_of(head, wanted, size).camera.project(points[None])[0].numpy()
 
 
-@dataclass(frozen=True)
-class Similarity:
-    """Points to scale * points @ rotation.T + shift."""
-
-    scale: float
-    rotation: np.ndarray  # [3, 3]
-    shift: np.ndarray  # [3]
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        return self.scale * points @ self.rotation.T + self.shift
-
-    @classmethod
-    def between(cls, points: np.ndarray, targets: np.ndarray) -> Similarity:
-        """The least-squares similarity (Umeyama, 1991)."""
-        a, b = points - points.mean(0), targets - targets.mean(0)
-        u, values, vt = np.linalg.svd(b.T @ a)
-        flip = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
-        rotation = u @ flip @ vt
-        scale = float((values * np.diag(flip)).sum() / (a**2).sum())
-        return cls(scale, rotation, targets.mean(0) - scale * rotation @ points.mean(0))
-
-
-class Surface:
-    """A mesh as a dense set of points with normals, three for each triangle and its middle."""
-
-    def __init__(self, vertices: np.ndarray, triangles: np.ndarray) -> None:
-        corners = vertices[triangles]
-        weights = np.array([[1, 1, 1], [4, 1, 1], [1, 4, 1], [1, 1, 4]], float)
-        self.weights = weights / weights.sum(1, keepdims=True)
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        self.samples = np.einsum("wk,fkc->fwc", self.weights, corners).reshape(-1, 3)
-        self.normals = np.repeat(normals, len(weights), 0)
-        self.points = vertices
-        self._tree = cKDTree(self.samples)
-
-    def nearest(self, points: np.ndarray) -> np.ndarray:
-        """Numbers of the samples nearest to points [P, 3]."""
-        return self._tree.query(points)[1]
-
-    def aligned(self, points: np.ndarray, steps: int = 60, kept: float = 0.9) -> Similarity:
-        """The similarity that lays points [P, 3] on this surface: iterative closest points, trimmed."""
-        similarity = Similarity(1.0, np.eye(3), self.samples[self.nearest(points)].mean(0) - points.mean(0))
-        for _ in range(steps):
-            moved = similarity(points)
-            targets = self.samples[self.nearest(moved)]
-            away = np.linalg.norm(moved - targets, axis=1)
-            near = away <= np.quantile(away, kept)
-            similarity = Similarity.between(points[near], targets[near])
-        return similarity
-
-    def distances(self, points: np.ndarray) -> np.ndarray:
-        """Distances [P] of points to the surface, along its normals."""
-        sample = self.nearest(points)
-        return np.abs(((points - self.samples[sample]) * self.normals[sample]).sum(1))
-
-
 def near_nose(head: Head) -> Tensor:
     """[V] bool, skin within the measured distance of the nose's tip."""
     tip = head.vertices[head.skin][head.vertices[head.skin][:, 2].argmax()]
@@ -319,12 +264,6 @@ def without_expression(result: Reconstruction) -> Tensor:
     return model.vertices(result.parameters.identity, torch.zeros(1, len(model.expression_names)))[0].detach()
 
 
-def relative_error(found: np.ndarray, true: np.ndarray) -> float:
-    """Root mean square error over the truth's root mean square, after one gain."""
-    gain = (found * true).sum() / (found**2).sum()
-    return float(np.linalg.norm(gain * found - true) / np.linalg.norm(true))
-
-
 @torch.no_grad()
 def measured(head: Head, result: Reconstruction, views: Sequence[int], size: int) -> Errors:
     """The errors of a run on some of the views."""
@@ -334,7 +273,8 @@ def measured(head: Head, result: Reconstruction, views: Sequence[int], size: int
     geometry = []
     for vertices in (*result.vertices(), neutral):
         surface = Surface(vertices.numpy().astype(float), model.triangles.numpy())
-        geometry.append(float(np.median(surface.distances(surface.aligned(truth)(truth)))))
+        moved = surface.aligned(truth)(truth)
+        geometry.append(float(np.median(surface.nearest(moved).distances(moved))))
     maps = map_material(result, result.material.diffuse.shape[1] if result.material else 256)
     assert maps is not None and model.uvs is not None and model.uv_triangles is not None
     found = [pairs(head, result, maps.diffuse, photo, view, size) for photo, view in enumerate(views)]
@@ -350,10 +290,10 @@ def measured(head: Head, result: Reconstruction, views: Sequence[int], size: int
         np.concatenate([each.truth for each in found]), np.concatenate([each.found for each in found])
     )
     surface = Surface(neutral.numpy().astype(float), model.triangles.numpy())
-    sample = surface.nearest(similarity(head.vertices[chosen].numpy().astype(float)))
-    corners = model.uvs[model.uv_triangles]
-    uv = torch.einsum("wk,fkc->fwc", torch.from_numpy(surface.weights).float(), corners).reshape(-1, 2)
-    everywhere_found = sample_map(maps.diffuse, uv[sample])[0].double().numpy()
+    feet = surface.nearest(similarity(head.vertices[chosen].numpy().astype(float)))
+    corners = model.uvs[model.uv_triangles[torch.from_numpy(feet.triangles)]]
+    uv = (torch.from_numpy(surface.barycentric(feet)).float()[..., None] * corners).sum(1)
+    everywhere_found = sample_map(maps.diffuse, uv)[0].double().numpy()
     return Errors(
         float(np.mean(geometry[:-1])),
         geometry[-1],

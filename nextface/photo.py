@@ -78,14 +78,14 @@ def crop_to_box(photo: Photo, box: Sequence[float], max_resolution: int) -> Crop
     if scale == 1.0:
         reduced = source.copy()
     else:
-        averaged = linear_to_srgb(_averaged(srgb_to_linear(source), scale))
+        averaged = linear_to_srgb(area_averaged(srgb_to_linear(source), scale))
         reduced = np.clip(averaged, 0, 1).astype(np.float32)
-        clipped = _averaged(clipped[..., None], scale)[..., 0] > 1e-6
+        clipped = area_averaged(clipped[..., None], scale)[..., 0] > 1e-6
     photo_to_image = np.array([[scale, 0, -scale * x0], [0, scale, -scale * y0]], dtype=np.float64)
     return CroppedPhoto(reduced, photo_to_image, clipped)
 
 
-def _averaged(source: np.ndarray, scale: float) -> np.ndarray:
+def area_averaged(source: np.ndarray, scale: float) -> np.ndarray:
     """A picture [H, W, C] reduced by a scale below 1 (floor(H * scale), ...), averaged over footprints."""
     rows, columns = (_area_weights(length, scale) for length in source.shape[:2])
     planes = [rows @ (columns @ source[..., i].T.astype(np.float32)).T for i in range(source.shape[2])]

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from nextface.fitting.coarse import _problem, _solution
 from nextface.fitting.linear_image import LinearImage
-from nextface.fitting.losses import light_residual_slopes, light_residuals, light_term
+from nextface.fitting.losses import (
+    EXPOSURE_WEIGHT,
+    WHITE_CARD,
+    light_residual_slopes,
+    light_residuals,
+    light_term,
+)
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
 from nextface.fitting.point_motion import image_motion, shape_basis
@@ -187,15 +193,19 @@ def test_the_light_prior_is_the_sum_of_its_squares() -> None:
     light = torch.randn(2, 256, 3, generator=torch.Generator().manual_seed(0))
     squares = [float(light_residuals(alone).square().sum()) for alone in light]
     assert float(light_term(light)) == pytest.approx(sum(squares) / 2, rel=1e-5)
-    assert float(light_term(torch.full((1, 256, 3), 0.3))) == pytest.approx(0, abs=1e-6)
+    even = math.log(4 * math.pi / 256 * WHITE_CARD)  # of each lobe, for light of that radiance from everywhere
+    assert float(light_term(torch.full((1, 256, 3), even))) == pytest.approx(0, abs=1e-4)
+    brighter = float(light_term(torch.full((1, 256, 3), even + 0.5)))
+    assert brighter == pytest.approx(EXPOSURE_WEIGHT * 0.25, rel=0.02)
     slopes = torch.autograd.functional.jacobian(light_residuals, light[0])
     assert torch.allclose(light_residual_slopes(light[0]), slopes, atol=1e-6)
-    tinted = torch.zeros(1, 256, 3)
+    tinted = torch.full((1, 256, 3), even)
     tinted[..., 0] = 0.1
     power = tinted[0].exp().sum(0)
     deviation = tinted[0, 0] - tinted[0, 0].mean()
     expected = 50 * deviation.square().mean() + 10 * (power / power.mean() - 1).square().mean()
-    assert float(light_term(tinted)) == pytest.approx(float(expected), rel=1e-5)
+    expected += EXPOSURE_WEIGHT * (tinted[0].exp().mean() / math.exp(even)).log().square()
+    assert float(light_term(tinted)) == pytest.approx(float(expected), rel=0.02)
 
 
 def test_a_photo_is_shrunk_to_the_pixels_that_are_asked_for(state: Reconstruction) -> None:

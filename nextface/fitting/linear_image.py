@@ -8,8 +8,8 @@ exactly. When geometry moves, a fixed pixel sees another point of the surface, a
 
 with the image's own gradient, the point's motion du on the image, the change dn of its normal, and the
 reflected radiance R as a function of the normal alone. R is taken without shadows and scaled by how much of it
-arrives: shadows turn with the surface but do not move over it. This is the deferred shading Jacobian of Thies et al.,
-"Face2Face", CVPR 2016, section 4, with the light's own response in place of three bands.
+arrives: shadows turn with the surface but do not move over it. This is the deferred shading Jacobian of Thies
+et al., "Face2Face", CVPR 2016, section 4, with the light's own response in place of three bands.
 """
 
 from __future__ import annotations

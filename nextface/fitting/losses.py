@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from nextface.fitting.observation import Observation
+from nextface.lighting import fibonacci_directions
 from nextface.reconstruction import LIGHT_LOBES
 
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
 MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
 HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT = 50.0, 0.02, 10.0  # of each lobe's hue, of lobes, of their sum's hue
+EXPOSURE_WEIGHT = 1.0  # of the exposure's logarithm
+WHITE_CARD = 0.7  # linear radiance that a white card is exposed to, half a stop under white
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 
 
@@ -92,13 +96,16 @@ def light_residuals(light: Tensor) -> Tensor:
     """What is squared and summed in `light_term`, for one photo's light [LIGHT_LOBES, 3]: a vector.
 
     Colour is held more tightly than contrast: most light is nearly white, and a tinted light could
-    otherwise explain any skin colour.
+    otherwise explain any skin colour. Exposure is held loosely: cameras let a white card come out not
+    far below white, and little else tells dark skin under bright light from light skin in the dark.
     """
     grey = light.mean(-1)
     contrast = grey - (torch.logsumexp(grey, 0) - math.log(LIGHT_LOBES))
     power = light.exp().sum(0)
     tint = power / power.mean() - 1
-    parts = (light - grey[:, None], contrast, tint)
+    card = (_card().to(light) @ light.exp()).mean()
+    exposure = (card / WHITE_CARD).log()[None]
+    parts = (light - grey[:, None], contrast, tint, exposure)
     return torch.cat([root * part.flatten() for root, part in zip(_roots(), parts, strict=True)])
 
 
@@ -110,12 +117,22 @@ def light_residual_slopes(light: Tensor) -> Tensor:
     power = light.exp().sum(0)
     mean = power.mean()
     tint = light.exp() * (one / mean - power[:, None] / (3 * mean**2))[:, None]
-    return torch.cat([root * part for root, part in zip(_roots(), (hue, contrast, tint), strict=True)])
+    on_card = _card().to(light)[:, None] * light.exp()
+    parts = (hue, contrast, tint, (on_card / on_card.sum())[None])
+    return torch.cat([root * part for root, part in zip(_roots(), parts, strict=True)])
 
 
-def _roots() -> tuple[float, float, float]:
-    """What residuals of hue, contrast and tint are multiplied with, so that their squares are weighted means."""
-    counts = (3 * LIGHT_LOBES, LIGHT_LOBES, 3)
-    weights = (HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT)
-    hue, contrast, tint = ((weight / count) ** 0.5 for weight, count in zip(weights, counts, strict=True))
-    return hue, contrast, tint
+def _roots() -> list[float]:
+    """What residuals are multiplied with, so that the squares of each kind are a weighted mean."""
+    counts = (3 * LIGHT_LOBES, LIGHT_LOBES, 3, 1)
+    weights = (HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT, EXPOSURE_WEIGHT)
+    return [(weight / count) ** 0.5 for weight, count in zip(weights, counts, strict=True)]
+
+
+@lru_cache(maxsize=1)
+def _card() -> Tensor:
+    """The radiance [LIGHT_LOBES] of a white, matte card that faces the camera, for each lobe of unit power.
+
+    The lobes are taken for narrow ones.
+    """
+    return fibonacci_directions(LIGHT_LOBES)[:, 2].clamp(min=0) / math.pi

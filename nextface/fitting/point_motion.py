@@ -38,7 +38,7 @@ def image_motion(camera: Camera, points: Tensor, basis: Tensor) -> Tensor:
 
 
 def turn_motion(camera: Camera, normals: Tensor, basis: Tensor) -> Tensor:
-    """Change [Q, 3, K + 7], in the camera frame, of normals [Q, 3] with a basis [Q, 3, K] of theirs and `POSE`."""
+    """Change [Q, 3, K + 7], in the camera frame, of normals [Q, 3] with their basis [Q, 3, K] and `POSE`."""
     turned = _turned(camera, normals, basis)
     return torch.cat([turned, turned.new_zeros(len(turned), 3, 4)], 2)
 

@@ -1,19 +1,19 @@
 """Stage 2 without noise: Gauss-Newton on pixels, landmarks and priors together.
 
-What is minimised is what `nextface.fitting.statistical` minimises by descent through the renderer. Here images
-come from light transfer, every pixel's derivatives are known (`nextface.fitting.linear_image`), and all unknowns
-are solved for at once: whatever trades off against each other, as light and albedo or pose and shape do, does so
-in one step (Levenberg, 1944; Marquardt, 1963). Robust weights are found again before every step.
+What is minimised is what `nextface.fitting.statistical` minimises by descent through the renderer. Here
+images come from light transfer, every pixel's derivatives are known (`nextface.fitting.linear_image`), and all
+unknowns are solved for at once: whatever trades off against each other, as light and albedo or pose and shape
+do, does so in one step (Levenberg, 1944; Marquardt, 1963). Robust weights are found again before every step.
 
-Rays are traced again after each step that moves the geometry. Between these, a few steps move light and albedo
-alone, which costs next to nothing.
+At every size of the photo, light and albedo move alone first, which costs next to nothing. Then the geometry
+moves with them, and rays are traced again after every step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -315,7 +315,7 @@ class PhotoProblem:
         return lower, upper
 
     def _residuals(self, parameters: Parameters, image: LinearImage) -> tuple[Tensor, Tensor, Tensor]:
-        """Encoded residuals [P, 3] of the drawn pixels, which of them count [P], and the drawn colour [P, 3]."""
+        """Encoded residuals [P, 3] of the drawn pixels, which of them count [P], and the colour [P, 3]."""
         seen = self.photo.observation
         colour = image.colour(parameters)
         pixel = image.pixel
@@ -408,7 +408,7 @@ class PhotoProblem:
         return pixels * (100 / self.observation.face_size)
 
     def _empty_pixels(self, state: Reconstruction, image: LinearImage) -> tuple[Tensor, Tensor]:
-        """Pixels [Q, 2] of the mask that the face leaves empty, in the processed photo, and the nearest vertices."""
+        """Pixels [Q, 2] of the mask that the face leaves empty, and the vertices nearest to them."""
         mask = self.photo.observation.mask
         empty = (mask & (image.points.coverage < 0.5)).nonzero().flip(1) + 0.5
         pulled = empty[:: max(-(-len(empty) // MOST_PULLS), 1)]

@@ -42,6 +42,7 @@ class VertexRenderer:
     name = "vertex"
     casts_shadows = False
     shades_vertices = True
+    noisy = False
 
     def __init__(self, bands: int = 9) -> None:
         self.bands = bands

@@ -57,6 +57,7 @@ class MitsubaRenderer:
     name = "mitsuba"
     casts_shadows = True
     shades_vertices = False
+    noisy = True
 
     def __init__(
         self,

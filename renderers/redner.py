@@ -82,6 +82,7 @@ class RednerRenderer:
     name = "redner"
     casts_shadows = True
     shades_vertices = False
+    noisy = True
 
     def __init__(self, engine: Engine, max_bounces: int = 1, visibility_gradients: bool = False) -> None:
         if max_bounces < 1:

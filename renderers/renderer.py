@@ -16,6 +16,7 @@ class Renderer(Protocol):
     name: str
     casts_shadows: bool  # False: light is unoccluded, and reports must say so
     shades_vertices: bool  # True: colours are computed at vertices only, so maps are refined there
+    noisy: bool  # True: images are estimates from random light paths
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].

@@ -44,6 +44,7 @@ class VertexRenderer:
     casts_shadows = False
     shades_vertices = True
     max_bounces = 1
+    noisy = False
 
     def __init__(self, bands: int = 9) -> None:
         self.bands = bands

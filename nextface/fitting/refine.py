@@ -28,10 +28,14 @@ from renderers.renderer import Renderer
 
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
-LEARNING_RATES = {"diffuse": 0.22, "specular": 0.045, "roughness": 0.045}
-LIGHT_RATE = 0.05
-MOMENTUM = 0.6  # more makes broad levels of the maps swing about their place
+LEARNING_RATES = {"diffuse": 0.11, "specular": 0.022, "roughness": 0.022}
+LIGHT_RATE = 0.025
+MOMENTUM = 0.8
+SCALE_MEMORY = 0.95  # of the gradients' squares: they shrink fast at the start, and steps must not with them
+WARM_UP = 8  # iterations in which learning rates rise: all levels start in the same direction, and overshoot
 LAST_RATE = 0.1  # learning rates fall linearly to this fraction
+SETTLED = 0.005  # relative fall of the loss over SETTLING iterations, below which images without noise are done
+SETTLING = 10
 TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
 BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
 CHROMA_FACTOR = 2.5  # a change of hue counts as one of brightness this many times larger
@@ -75,18 +79,25 @@ def refine(
     DivergedError: if the loss becomes NaN or infinite.
     """
     latents = {name: to_latent(getattr(base, name).detach(), name) for name in RANGES}
-    earlier = {name: 0.0 * latents[name] for name in RANGES}
-    if reconstruction.material is not None and reconstruction.material.diffuse.shape == base.diffuse.shape:
-        earlier = {
-            name: to_latent(getattr(reconstruction.material, name), name) - latents[name] for name in RANGES
-        }
+    # Light glints broadly, so F0 and roughness show no fine detail: half the resolution is a quarter of the work.
+    domains = {"diffuse": domain, "specular": domain.coarser(), "roughness": domain.coarser()}
+    earlier = {name: torch.zeros_like(latents[name]) for name in RANGES}
+    if reconstruction.material is not None and reconstruction.material.is_mapped == base.is_mapped:
+        for name in RANGES:
+            known = to_latent(getattr(reconstruction.material, name), name)
+            earlier[name] = domain.adopted(known) - latents[name]
     levels = {
-        name: [level.requires_grad_() for level in domain.zeros(latents[name].shape[-1])] for name in RANGES
+        name: [level.requires_grad_() for level in domains[name].parameters(earlier[name])] for name in RANGES
     }
+
+    def drawn_with(corrections: dict[str, Tensor]) -> Material:
+        refined = {name: latents[name] + domain.adopted(corrections[name]) for name in RANGES}
+        return Material(**{name: from_latent(refined[name], name) for name in RANGES})
+
     light = reconstruction.parameters.light.detach().clone().requires_grad_()
     groups = [{"params": levels[name], "lr": LEARNING_RATES[name]} for name in RANGES]
-    optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}], betas=(MOMENTUM, 0.99))
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_RATE, max(iterations, 1))
+    optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}], betas=(MOMENTUM, SCALE_MEMORY))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: _rate(iteration, iterations))
     averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
     frozen = [reconstruction.scene(photo) for photo in range(len(observations))]
     photos = PhotoLosses(
@@ -99,10 +110,11 @@ def refine(
         FIRST_ITERATION,
         relative_visibility(frozen, [observation.mask for observation in observations]),
     )
+    losses: list[float] = []
     for iteration in range(iterations):
         optimizer.zero_grad()
-        corrections = {name: earlier[name] + domain.correction(levels[name]) for name in RANGES}
-        material = _material(latents, corrections)
+        corrections = {name: domains[name].correction(levels[name]) for name in RANGES}
+        material = drawn_with(corrections)
         current = replace(
             reconstruction, material=material, parameters=replace(reconstruction.parameters, light=light)
         )
@@ -115,7 +127,7 @@ def refine(
         # Photo terms are averaged, and all photos share the maps: their prior counts once, the lights' N times.
         loss = light_term(light) * light_weight
         for name in RANGES:
-            loss = loss + regulariser(corrections[name], domain, weights[name]) / len(frozen)
+            loss = loss + regulariser(corrections[name], domains[name], weights[name]) / len(frozen)
         total = photos.backward(iteration, scene_of)
         total += differentiate(loss, iteration, stage=3, shared=shared)
         optimizer.step()
@@ -123,13 +135,23 @@ def refine(
         averages.add(iteration)
         progress(total)
         on_iteration(iteration, _detached(current))
+        losses.append(total)
+        if not renderer.noisy and _settled(losses):
+            break
     averages.assign()
     with torch.no_grad():
-        material = _material(
-            latents, {name: earlier[name] + domain.correction(levels[name]) for name in RANGES}
-        )
+        material = drawn_with({name: domains[name].correction(levels[name]) for name in RANGES})
     parameters = replace(reconstruction.parameters, light=light.detach())
     return replace(reconstruction, material=material, parameters=parameters)
+
+
+def _rate(iteration: int, iterations: int) -> float:
+    """The learning rates' factor in an iteration of at most so many."""
+    return min((iteration + 1) / WARM_UP, 1.0) * (1 - (1 - LAST_RATE) * iteration / max(iterations, 1))
+
+
+def _settled(losses: list[float]) -> bool:
+    return len(losses) > SETTLING and losses[-1] > (1 - SETTLED) * losses[-1 - SETTLING]
 
 
 class _TailAverage:
@@ -155,8 +177,8 @@ class _TailAverage:
 
 def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tensor:
     """Cost of one reflectance's correction [1, ..., C]: consistency, symmetry and smoothness."""
-    grey = correction.mean(-1, keepdim=True)
-    correction = grey + CHROMA_FACTOR * (correction - grey)
+    if correction.shape[-1] > 1:
+        correction = torch.lerp(correction.mean(-1, keepdim=True), correction, CHROMA_FACTOR)
     broad = domain.broad(correction)
     cost = weights.consistency * (domain.energy(correction) + BROAD_FACTOR * domain.energy(broad))
     cost = cost + weights.smoothness * domain.variation(correction)
@@ -167,10 +189,6 @@ def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tens
             domain.energy(difference) + BROAD_FACTOR * domain.energy(domain.broad(difference))
         )
     return cost
-
-
-def _material(latents: dict[str, Tensor], corrections: dict[str, Tensor]) -> Material:
-    return Material(**{name: from_latent(latents[name] + corrections[name], name) for name in RANGES})
 
 
 def _detached(reconstruction: Reconstruction) -> Reconstruction:

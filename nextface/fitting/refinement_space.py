@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from nextface.baking import bake_vertices, texel_points
-from nextface.fitting.domains import Domain, TexelDomain, VertexDomain
+from nextface.fitting.domains import COARSEST_LEVEL, Domain, TexelDomain, VertexDomain
 from nextface.fitting.visibility import shares, spread, vertex_visibility
 from nextface.reconstruction import Reconstruction
 from nextface.reflectance import RANGES, from_latent, to_latent
-from nextface.scene import Material
+from nextface.scene import Material, Mesh, Scene
 
+TEXELS_PER_PIXEL = 1.0  # along a side, at the surface's median pixel
 UNFILLED_REGIONS = ("eyes", "mouth")  # never taken from skin around them
 
 
@@ -23,17 +26,53 @@ def refinement_space(
 ) -> tuple[Material, Domain]:
     """The material [1, ...] to start from and the domain to refine it in.
 
-    Texels where the model has UVs and the renderer resolves maps, else vertices.
+    Texels where the model has UVs and the renderer resolves maps, else vertices. Texels are no finer than the
+    photos resolve, whatever the size of the final maps: a finer correction costs more and says nothing more.
+
+    Parameters
+    ----------
+    resolution: most texels along a side.
     """
     model = reconstruction.model
     if on_vertices or model.uvs is None:
         base = reconstruction.model_material()
         domain = VertexDomain(reconstruction.vertices()[0], model.triangles, model.mirror)
         return Material(base.diffuse[:1], base.specular[:1], base.roughness[:1]), domain
-    mesh = reconstruction.scene().mesh
-    base = reconstruction.model_material()
-    baked = {kind: bake_vertices(getattr(base, kind)[:1], mesh, resolution) for kind in RANGES}
-    return Material(**baked), TexelDomain(texel_points(mesh, resolution).covered, model.mirror is not None)
+    scenes = [reconstruction.scene(photo) for photo in range(len(reconstruction))]
+    size = min(_doubling_size(TEXELS_PER_PIXEL * max(map(_pixels_per_map, scenes))), resolution)
+    mesh = scenes[0].mesh
+    return _baked(reconstruction.model_material(), mesh, size), TexelDomain(
+        texel_points(mesh, size).covered, model.mirror is not None
+    )
+
+
+@torch.no_grad()
+def _pixels_per_map(scene: Scene) -> float:
+    """How many pixels of a photo (N = 1) a map's side would be long, at the surface's median pixel."""
+    mesh = scene.mesh
+    assert mesh.uvs is not None and mesh.uv_triangles is not None
+    on_photo = -_areas(scene.camera.project(mesh.vertices)[0][mesh.triangles])  # negative on the far side
+    on_map = _areas(mesh.uvs[mesh.uv_triangles]).abs()
+    front = (on_photo > 0) & (on_map > 0)
+    pixels, order = (on_photo[front] / on_map[front]).sort()
+    share = on_photo[front][order].cumsum(0)
+    return math.sqrt(float(pixels[torch.searchsorted(share, share[-1] / 2)]))
+
+
+def _areas(corners: Tensor) -> Tensor:
+    """Signed areas [F] of triangles [F, 3, 2]."""
+    across, along = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return (across[:, 0] * along[:, 1] - across[:, 1] * along[:, 0]) / 2
+
+
+def _doubling_size(texels: float) -> int:
+    """The smallest size of at least so many texels that can be halved down to a pyramid's coarsest level."""
+    doublings = max(int(math.log2(texels / COARSEST_LEVEL)), 0)
+    return math.ceil(texels / 2**doublings) << doublings
+
+
+def _baked(material: Material, mesh: Mesh, size: int) -> Material:
+    return Material(**{kind: bake_vertices(getattr(material, kind)[:1], mesh, size) for kind in RANGES})
 
 
 @torch.no_grad()
@@ -59,22 +98,30 @@ def complete(
             fillable[:, model.regions[name]] = 0
     if model.uvs is None:
         return reconstruction
-    if not refined.is_mapped:
-        refined, base = (
-            Material(**{kind: bake_vertices(getattr(m, kind), mesh, resolution) for kind in RANGES})
-            for m in (refined, base)
-        )
+    if refined.is_mapped:
+        start = _baked(reconstruction.model_material(), mesh, resolution)
+    else:
+        refined, base = (_baked(material, mesh, resolution) for material in (refined, base))
+        start = base
     visible, fillable = (bake_vertices(values, mesh, resolution) for values in (visible, fillable))
     confidence = shares(visible, visible.flip(2) if model.mirror is not None else None, fillable)
     filled = {}
     for kind in RANGES:
-        start = to_latent(getattr(base, kind), kind)
-        correction = to_latent(getattr(refined, kind), kind) - start
+        correction = to_latent(getattr(refined, kind), kind) - to_latent(getattr(base, kind), kind)
+        correction = _enlarged(correction, resolution)
         around = spread(correction, confidence.seen**4) * fillable  # the border of what is seen is seen worst
         mixed = (
             confidence.seen * correction
             + confidence.mirrored * correction.flip(2)
             + confidence.statistical * around
         )
-        filled[kind] = from_latent(start + mixed, kind)
+        filled[kind] = from_latent(to_latent(getattr(start, kind), kind) + mixed, kind)
     return replace(reconstruction, material=Material(**filled), confidence=confidence.stacked())
+
+
+def _enlarged(values: Tensor, resolution: int) -> Tensor:
+    """A map [1, H, W, C] at the size of at least its own, without creases at its texels."""
+    if values.shape[1] == resolution:
+        return values
+    moved = values.permute(0, 3, 1, 2)
+    return interpolate(moved, size=resolution, mode="bicubic", align_corners=False).permute(0, 2, 3, 1)

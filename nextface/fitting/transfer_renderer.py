@@ -40,12 +40,15 @@ class TransferRenderer:
         self.shades_vertices = renderer.shades_vertices
         self._renderer = renderer
         self._bands = bands
+        self.noisy = False
         self._photos: list[_Photo] = []
         memory = 0
         for scene, mask in zip(scenes, masks, strict=True):
             memory += 4 * vectors_size(int(mask.sum()), bands)
             if memory <= MOST_MEMORY:
                 self._photos.append(_Photo(scene, mask, bands, renderer))
+            else:
+                self.noisy = renderer.noisy
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance and coverage [N, height, width, 4]; transfer needs neither `samples` nor `seed`.

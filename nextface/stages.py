@@ -181,7 +181,7 @@ class Run:
         )
         renderer = self.equipment.renderer
         with self.progress.stage("2 statistical model", config.iterStep2) as bar:
-            if config.lightTransfer and can_transfer(renderer):
+            if config.lightTransfer and not config.visibilityGradients and can_transfer(renderer):
                 return fit_by_gauss_newton(
                     start,
                     self._observations,

@@ -26,6 +26,7 @@ from nextface.scene import Camera, Scene
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 LANDMARK_ERROR = 0.012  # standard deviation of a landmark, as a fraction of the face's size
 INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
+SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
 BLENDSHAPE_SPREAD = 0.25  # standard deviation of a blendshape weight
 OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
 AT_BOUND = 1e-4  # unknowns this near to a bound stand still, and none starts nearer
@@ -63,6 +64,11 @@ class LandmarkSurface:
     def points(self, identity: Tensor, expression: Tensor) -> Tensor:
         """Positions [L, 3] in model space, mm."""
         return self.origin + self.identity @ identity + self.expression @ expression
+
+
+def expected_expression(observation: Observation, names: Sequence[str]) -> Tensor:
+    """The expression [E] that the detector's scores let expect, for the coefficients of these names."""
+    return torch.tensor([SCORE_SHARE * observation.blendshapes.get(name, 0.0) for name in names])
 
 
 def landmark_points(vertices: Tensor, model: FaceModel, embedding: LandmarkEmbedding) -> Tensor:
@@ -302,7 +308,6 @@ def _problem(
 ) -> _PhotoProblem:
     """One photo's problem, linearised around its present state. It is solved where SciPy runs, on the CPU."""
     model, parameters = alone.model, alone.parameters
-    prior = [observation.blendshapes.get(name, 0.0) * 0.5 for name in model.expression_names]
     return _PhotoProblem(
         observation,
         LandmarkSurface.around(model, embedding, parameters.identity[0], parameters.expression[0]),
@@ -310,7 +315,7 @@ def _problem(
         landmark_weights(alone.scene(), embedding).double().cpu(),
         (alone.frames[0].width, alone.frames[0].height),
         alone.frames[0].principal[0].double().cpu(),
-        torch.tensor(prior).double(),
+        expected_expression(observation, model.expression_names).double(),
         BLENDSHAPE_SPREAD if model.expression_bounds == (0.0, 1.0) else 1.0,
         model.expression_bounds,
         observation.focal_spread if optimize_focal else 1e-4,

@@ -20,7 +20,12 @@ from torch import Tensor
 
 from nextface.errors import DivergedError
 from nextface.fitting.accumulation import PHOTO_SCALE
-from nextface.fitting.coarse import DISTANCE_RANGE, landmark_points, landmark_weights
+from nextface.fitting.coarse import (
+    DISTANCE_RANGE,
+    expected_expression,
+    landmark_points,
+    landmark_weights,
+)
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.losses import EMPTY_PIXEL_PENALTY, MOST_PULLS, light_residual_slopes, light_residuals
 from nextface.fitting.normal_equations import NormalEquations, solve
@@ -274,7 +279,7 @@ class PhotoProblem:
             offsets = self._hundredths(state.camera().project(state.vertices()[:, vertex])[0] - pulled)
             total = total + self.weights.landmarks * self._pull(image) * offsets.square().sum(1).mean()
         total = total + FOCAL_WEIGHT * self._focal_surprise(parameters).square()
-        total = total + self.weights.expression * parameters.expression.square().mean()
+        total = total + self.weights.expression * self._expression_surprise(state).square().mean()
         return total + self.weights.light * light_residuals(parameters.light[0]).square().sum()
 
     def equations(
@@ -383,7 +388,8 @@ class PhotoProblem:
             self._add_offsets(total, image_motion(camera, points, basis[vertex]), offsets, root, layout)
         size = layout.sizes["expression"]
         root = (self.weights.expression / size) ** 0.5
-        total.add(root * torch.eye(size), root * parameters.expression[0].cpu(), layout.first("expression"))
+        surprise = root * self._expression_surprise(state).cpu()
+        total.add(root * torch.eye(size), surprise, layout.first("expression"))
         spread = self.observation.focal_spread
         total.add(
             torch.full((1, 1), FOCAL_WEIGHT**0.5 / spread),
@@ -422,6 +428,11 @@ class PhotoProblem:
         """Weight of the mean squared offset of the empty pixels."""
         mask = self.photo.observation.mask
         return float((mask & (image.points.coverage < 0.5)).sum() / (0.01 * mask.sum()))
+
+    def _expression_surprise(self, state: Reconstruction) -> Tensor:
+        """How far the expression [E] is from the one that the detector lets expect."""
+        expected = expected_expression(self.observation, state.model.expression_names)
+        return state.parameters.expression[0] - expected.to(state.parameters.expression)
 
     def _focal_surprise(self, parameters: Parameters) -> Tensor:
         """How many standard deviations [1] the focal length is from its prior mean."""

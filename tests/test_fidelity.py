@@ -282,6 +282,17 @@ def test_maps_are_seen_as_vertices_are(perfect: Reconstruction, truth: GroundTru
     assert score_albedo(albedo[pixels], truth.albedo[pixels]).error < 0.02
 
 
+def test_albedo_counts_only_where_the_reconstruction_is(perfect: Reconstruction, truth: GroundTruth) -> None:
+    """A head that lies too far to the right covers a part of the skin, and is judged by that."""
+    aside = perfect.parameters.translation + torch.tensor([[60.0, 0, 0]])
+    row = perfect.with_parameters(replace(perfect.parameters, translation=aside))
+    found = score_case(truth, {"row": row}, scored_pixels(truth), VertexRenderer(), relighting())["row"][
+        "albedo"
+    ]
+    covered = seen_albedo(scene_of_photo(row, SIZE, SIZE))[1]
+    assert found["pixels"] == (scored_pixels(truth) & covered).sum() < 0.8 * scored_pixels(truth).sum()
+
+
 # Frames
 
 
@@ -480,7 +491,7 @@ def test_tables() -> None:
     cases = {
         "a": scored("ict", "light", 2.0, 1.0),
         "b": scored("ict", "dark", 1.0, 1.5, 50.0),
-        "c": scored("makehuman", "dark", 1.0, 0.5),
+        "c": scored("makehuman", "dark", 2.0, 0.5),
         "d": {"heads": "ict", "tone": "dark", "reported": True, "error": "no face"},
     }
     text = tables(cases)
@@ -492,7 +503,7 @@ def test_tables() -> None:
     assert ict[3].startswith("| stage 3 | 1.25 | 1.25 | 2.00 | 2.00 | 10.0 | 2.0 | 0.100 | 15.0 |")
     assert ict[3].endswith("| +50 % |") and ict[2].startswith("| mean face | 1.50 |")
     assert ict[4].startswith("| flat colour | - |") and "| 0.200 |" in ict[4]
-    assert makehuman[3].startswith("| stage 3 | 0.50 |") and makehuman[3].endswith("| -50 % |")
+    assert makehuman[3].startswith("| stage 3 | 0.50 |") and makehuman[3].endswith("| -75 % |")
     assert everything[3].startswith("| stage 3 | 1.00 |")
     assert tones[3] == "| dark | 2 | 0.100 | 0.200 | 15.0 | +5.0 | 25.0 |"
     assert single[2] == "| a | ict | light | 1.00 | 2.00 | -10.0 | 0.100 | 0.200 | 20 (30) | 25.0 | 35.0 | 30 |"

@@ -232,7 +232,7 @@ def test_open_skin_near_the_nose_counts(
 
 
 def test_openness_by_hand(truth: GroundTruth, caster: MitsubaRenderer) -> None:
-    """A large plate hides half of what its foot sees, nearly all from who faces it, nothing from who turns away."""
+    """A large plate hides half of what its foot sees, nearly all of what is before it, else nothing."""
     size = 1e4
     corners = np.array([[0, -size, 0], [0, size, 0], [0, size, size], [0, -size, size]])
     plate = replace(truth, vertices=corners.astype(np.float32), triangles=np.array([[0, 1, 2], [0, 2, 3]]))

@@ -2,6 +2,6 @@
 
     python -m benchmarks.ground_truth FOLDER --ict FaceXModel
 
-Nothing of the project's own renderers draws them: they are Mitsuba's mesh, `principled` BSDF, `envmap` and `path`
-integrator. docs/benchmarks.md says what a case is made of.
+Nothing of the project's own renderers draws them: they are Mitsuba's mesh, `principled` BSDF, `envmap` and
+`path` integrator. docs/benchmarks.md says what a case is made of.
 """

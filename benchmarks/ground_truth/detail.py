@@ -45,7 +45,14 @@ def layered_noise(points: Array, sizes: tuple[float, ...], seed: int) -> Array:
 
 
 def spots(points: Array, centres: Array, radii: Array, strengths: Array) -> Array:
-    """The sum [V] of Gaussian spots: `centres` [S, 3], `radii` [S] (standard deviations, mm), `strengths` [S]."""
+    """The sum [V] of Gaussian spots at points [V, 3].
+
+    Parameters
+    ----------
+    centres: [S, 3].
+    radii: [S], standard deviations in mm.
+    strengths: [S], heights.
+    """
     total = np.zeros(len(points))
     tree = cKDTree(points)
     for near, centre, radius, strength in zip(

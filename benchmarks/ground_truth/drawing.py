@@ -1,4 +1,4 @@
-"""Path tracing with Mitsuba's own parts, and none of the project's renderers: mesh, `principled`, `envmap`, `path`.
+"""Path tracing with Mitsuba's own mesh, `principled`, `envmap` and `path`, and none of the project's renderers.
 
 Surfaces are in the camera frame (x right, y down, z forward, mm), maps in the light frame.
 """

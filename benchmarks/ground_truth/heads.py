@@ -1,4 +1,4 @@
-"""Heads of the ground truth: their shapes, expressions and parts, from ICT-FaceKit and from MakeHuman's raw data.
+"""Shapes, expressions and parts of the ground truth's heads, from ICT-FaceKit and from MakeHuman's raw data.
 
 Shapes are in model space: mm, x to the subject's left, y up, z towards the viewer of a frontal face.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from tools.open_head import population, topology
 from tools.open_head.source import RawData
@@ -186,6 +187,11 @@ class MakeHuman:
             radius = np.linalg.norm(ball - ball.mean(0), axis=1).mean()
             behind[((away * normals).sum(1) < -0.55 * distance) & (distance < 1.25 * radius)] = 1.0
         return behind
+
+
+def turned(yaw: float, pitch: float, roll: float) -> Rotation:
+    """The rotation from model space to the camera frame of a head turned by angles in degrees; 0 faces it."""
+    return Rotation.from_rotvec([np.pi, 0, 0]) * Rotation.from_euler("ZXY", [roll, pitch, yaw], degrees=True)
 
 
 def _split(quads: Indices) -> Indices:

@@ -1,4 +1,4 @@
-"""Lights of the ground truth: latitude-longitude maps in the light frame, with sharp edges and nothing filtered.
+"""Lights of the ground truth: latitude-longitude maps in the light frame, sharp-edged and unfiltered.
 
 Azimuths count from the photographer to the picture's right, elevations from the horizon up, both in degrees.
 """
@@ -119,7 +119,7 @@ def window(random: np.random.Generator) -> Array:
 
 
 def sun_and_sky(random: np.random.Generator) -> Array:
-    """A clear sky by the CIE's standard (type 12 of CIE S 011, Kittler's formula), a hazy sun, and lit ground."""
+    """A clear sky (type 12 of CIE S 011, Kittler's formula), a hazy sun, and ground that both light."""
     directions = map_directions(HEIGHT).numpy()
     azimuth, elevation = random.choice([-1, 1]) * random.uniform(10, 80), random.uniform(15, 60)
     sun = towards(azimuth, elevation)

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from scipy.spatial.transform import Rotation
 
 from benchmarks.ground_truth.cases import Case
 from benchmarks.ground_truth.drawing import Studio, Surface
-from benchmarks.ground_truth.heads import INSIDE, SKIN, Head
+from benchmarks.ground_truth.heads import INSIDE, SKIN, Head, turned
 from benchmarks.ground_truth.lights import environment, relighting_environments
 from benchmarks.ground_truth.points import detected, seen
 from benchmarks.ground_truth.record import GroundTruth
@@ -53,12 +52,11 @@ class View:
 def random_view(landmarks: Array, size: int, random: np.random.Generator) -> View:
     """A random view of a head with landmarks [478, 3] in model space, for a picture of size x size pixels."""
     yaw, pitch, roll = (random.uniform(-most, most) for most in (YAW, PITCH, ROLL))
-    turn = Rotation.from_rotvec([np.pi, 0, 0]) * Rotation.from_euler("ZXY", [roll, pitch, yaw], degrees=True)
     focal = float(focal_pixels(random.uniform(*FOCAL_35MM), size, size))
     top, chin = landmarks[FOREHEAD], landmarks[MEDIAPIPE.chin]
     depth = focal * np.linalg.norm(top - chin) / (random.uniform(*FILLED) * size)
     aside = random.uniform(-0.06, 0.06, 2) * size * depth / focal
-    return View(turn.as_matrix(), (top + chin) / 2, np.array([*aside, depth]), focal)
+    return View(turned(yaw, pitch, roll).as_matrix(), (top + chin) / 2, np.array([*aside, depth]), focal)
 
 
 def photograph(case: Case, head: Head, template: Array, folder: Path, size: int) -> GroundTruth:
@@ -155,7 +153,7 @@ def _backdrop(size: int, random: np.random.Generator) -> Array:
 
 
 def _clothes(head: Head, view: View, random: np.random.Generator) -> Surface:
-    """Shoulders in matte cloth under the neck's end: the upper half of an ellipsoid, following the head's turn."""
+    """Shoulders in matte cloth under the neck's end: half an ellipsoid that turns with the head."""
     skin = head.neutral[head.part == SKIN]
     low = skin[:, 1].min()
     end = skin[skin[:, 1] < low + 30]

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from benchmarks.ground_truth.drawing import Studio, Surface
 from benchmarks.ground_truth.heads import SKIN, Head

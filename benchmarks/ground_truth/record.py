@@ -14,9 +14,9 @@ _WORDS = ("heads", "tone")  # fields that are text
 class GroundTruth:
     """One photo and the truth behind it.
 
-    Positions are in the camera frame (x right, y down, z forward, mm), pixels have (0, 0) at the upper-left corner of
-    the upper-left pixel, colours are linear with sRGB primaries. Images are box-filtered over pixels and premultiplied
-    by coverage; scene units are those of `environment`.
+    Positions are in the camera frame (x right, y down, z forward, mm), pixels have (0, 0) at the upper-left
+    corner of the upper-left pixel, colours are linear with sRGB primaries. Images are box-filtered over pixels
+    and premultiplied by coverage; scene units are those of `environment`.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Painted reflectance of a head, vertex by vertex: three skin tones, and what makes faces differ from wax.
 
-Skin is a base colour, darkened by melanin and blood as the exponential of what they absorb, and covered by hair.
-Everything is laid out on the source's average head, so it moves with identity and expression.
+Skin is a base colour, darkened by what melanin and blood absorb, and covered by hair. Everything is laid out on
+the source's average head, so that it moves with identity and expression.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from nextface.landmarks import MEDIAPIPE
 
 Array = NDArray[np.float64]
 
-# CIELAB under D65 of facial skin, mean and standard deviation between people: about the measurements of Xiao et al.,
-# "Characterising the variations in ethnic skin colours", Skin Research and Technology 23 (2017), spread further apart
-# for the dark group. In individual typology angles: about 46, 20 and -38 degrees.
+# CIELAB under D65 of facial skin, mean and standard deviation between people: about the measurements of Xiao
+# et al., "Characterising the variations in ethnic skin colours", Skin Research and Technology 23 (2017), with a
+# darker dark group. Individual typology angles are about 46, 20 and -38 degrees.
 TONES = {
     "light": ((66.0, 11.0, 15.5), (1.8, 1.2, 1.4)),
     "medium": ((57.0, 13.0, 19.0), (1.8, 1.2, 1.4)),

@@ -147,7 +147,8 @@ def _backdrop(size: int, random: np.random.Generator) -> Array:
     slope = random.uniform(-0.6, 0.6, 2)
     wall = (1 + slope[0] * row + slope[1] * column)[..., None] * colour
     if random.uniform() < 0.5:
-        blur = gaussian_filter(random.normal(size=(size, size, 3)), (size / 14, size / 14, 0), mode="wrap")
+        grains = random.normal(size=(size, size, 1)) + 0.3 * random.normal(size=(size, size, 3))
+        blur = gaussian_filter(grains, (size / 14, size / 14, 0), mode="wrap")
         wall = wall * np.exp(0.5 * blur / blur.std())
     return wall
 
@@ -157,8 +158,8 @@ def _clothes(head: Head, view: View, random: np.random.Generator) -> Surface:
     skin = head.neutral[head.part == SKIN]
     low = skin[:, 1].min()
     end = skin[skin[:, 1] < low + 30]
-    radii = np.array([235.0, 130.0, 135.0])
-    centre = np.array([0.0, low + 55 - radii[1], (end[:, 2].min() + end[:, 2].max()) / 2])
+    radii = np.array([225.0, 130.0, 130.0])
+    centre = np.array([0.0, low + 45 - radii[1], (end[:, 2].min() + end[:, 2].max()) / 2])
     rings, around = 40, 96
     polar, azimuth = np.meshgrid(
         np.linspace(0.02, np.pi / 2, rings), np.arange(around) * 2 * np.pi / around, indexing="ij"

@@ -56,7 +56,7 @@ def studio(surface: Surface) -> Studio:
 
 
 def test_the_diffuse_lobe_is_the_one_that_mitsuba_draws() -> None:
-    """With its index matched to air, `principled` is its diffuse lobe; a ball under uniform light has no shadows."""
+    """`principled` with its index matched to air is its diffuse lobe, and a ball in even light has no shadows."""
     drawer = studio(ball(specular=0.0))
     sightings = drawer.sightings(1)
     albedo = drawer.albedo(sightings)
@@ -66,8 +66,8 @@ def test_the_diffuse_lobe_is_the_one_that_mitsuba_draws() -> None:
     ratio = albedo[clear] / drawn[clear][:, :3]
     assert ratio.mean() == pytest.approx(1, abs=0.003)
     assert ratio.std() < 0.03
-    flat = drawer.surfaces[0].colour.mean(0) / albedo[clear].mean(0)
-    assert abs(flat - 1).max() > 0.02  # so that base colours would not have passed
+    plain = sightings.of(0, drawer.surfaces[0].triangles, drawer.surfaces[0].colour).mean(2)
+    assert abs(plain[clear] / drawn[clear][:, :3] - 1).max() > 0.15  # base colours would not have passed
 
 
 def test_a_smooth_surface_loses_what_the_lobe_says() -> None:
@@ -187,13 +187,8 @@ def photographed(tmp_path_factory: pytest.TempPathFactory) -> tuple[GroundTruth,
         for moved in (torch.zeros_like(jaw), jaw)
     )
     part = np.full(len(neutral), SKIN)
-    for part_number, names_of_part in (
-        (INSIDE, ("mouth", "eye_sockets")),
-        (EYE, ("eyes",)),
-        (TONGUE, ("tongue",)),
-    ):
-        for name in names_of_part:
-            part[model.regions[name].numpy()] = part_number
+    for name, number in {"mouth": INSIDE, "eye_sockets": INSIDE, "eyes": EYE, "tongue": TONGUE}.items():
+        part[model.regions[name].numpy()] = number
     angle = np.where(model.regions["iris"].numpy(), 15.0, np.where(part == EYE, 45.0, np.nan))
     head = Head(neutral, expressed, neutral, model.triangles.numpy(), part, angle)
     embedding = model.landmarks("mediapipe")

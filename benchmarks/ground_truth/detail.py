@@ -35,7 +35,7 @@ def gradient_noise(points: Array, size: float | Array, seed: int) -> Array:
         gradient = gradients[shuffled[shuffled[shuffled[x] + y] + z]]
         weight = np.prod(np.where(corner, fade, 1 - fade), axis=1)
         total += weight * (gradient * (inside - corner)).sum(1)
-    return total / 0.27  # its standard deviation over space
+    return total / 0.19  # its standard deviation over space
 
 
 def layered_noise(points: Array, sizes: tuple[float, ...], seed: int) -> Array:

@@ -85,11 +85,11 @@ def paint(head: Head, landmarks: Array, tone: str, seed: int) -> Paint:
     ears = smooth_step(side, 72, 76) * (front < -55) * (front > -125) * (abs(up + 12) < 45)
 
     # What lies in the skin
-    melanin = 0.09 * layered_noise(points, (42, 17, 7), noise_seed()) + 0.045 * layered_noise(
+    melanin = 0.065 * layered_noise(points, (42, 17, 7), noise_seed()) + 0.032 * layered_noise(
         points, (3.0, 1.3), noise_seed()
     )
     melanin += 0.16 * socket + 0.10 * smooth_step(-up, -mouth[1] - 10, -mouth[1] + 50) - 0.08 * cheeks
-    blood = 0.08 * layered_noise(points, (30, 11), noise_seed()) + 0.05 * layered_noise(
+    blood = 0.056 * layered_noise(points, (30, 11), noise_seed()) + 0.035 * layered_noise(
         points, (4.0, 1.6), noise_seed()
     )
     flush = random.uniform(0.5, 1.3)
@@ -103,7 +103,7 @@ def paint(head: Head, landmarks: Array, tone: str, seed: int) -> Paint:
     melanin += _scattered(points, on_skin, where, int(900 * freckled), (0.5, 1.3), (0.15, 0.55), random)
     melanin += _scattered(points, on_skin, None, int(random.integers(6, 24)), (0.7, 1.8), (0.8, 2.2), random)
     blood += _scattered(points, on_skin, None, int(random.integers(4, 30)), (0.9, 2.2), (0.2, 0.7), random)
-    wrinkled = 0.5 + 0.5 * gradient_noise(points, np.array([1.2, 7.0, 3.0]), noise_seed())
+    wrinkled = 0.5 + 0.35 * gradient_noise(points, np.array([1.2, 7.0, 3.0]), noise_seed())
     blood += lips * (random.uniform(0.45, 0.8) + 0.12 * wrinkled)
     melanin += lips * random.uniform(0.0, 0.2)
 
@@ -116,14 +116,14 @@ def paint(head: Head, landmarks: Array, tone: str, seed: int) -> Paint:
     # What grows out of it
     lightness = {"light": random.uniform(0, 1), "medium": random.uniform(0, 0.3), "dark": 0.0}[tone]
     hair = np.array([0.022, 0.016, 0.012]) + lightness * np.array([0.16, 0.10, 0.05])
-    strands = smooth_step(gradient_noise(points, np.array([2.4, 1.0, 1.6]), noise_seed()), -1.9, 0.1)
+    strands = smooth_step(gradient_noise(points, np.array([2.4, 1.0, 1.6]), noise_seed()), -2.7, 0.15)
     arch = np.maximum(inside(MEDIAPIPE.right_brow), inside(MEDIAPIPE.left_brow))
-    ragged = arch + 0.7 * gradient_noise(points, 2.0, noise_seed())
+    ragged = arch + 0.5 * gradient_noise(points, 2.0, noise_seed())
     brows = smooth_step(ragged, -1.4, 1.6) * strands * random.uniform(0.75, 0.97)
-    fine = smooth_step(gradient_noise(points, 1.1, noise_seed()), -0.8, 1.2)
+    fine = smooth_step(gradient_noise(points, 1.1, noise_seed()), -1.1, 1.7)
     shaved = random.uniform(0.25, 0.6) if random.uniform() < 0.5 else 0.0
     beard = shaved * _beard(side, up, front, nose, mouth, marks[152]) * (0.45 + 0.55 * fine) * (1 - lips)
-    scalp = _scalp(up, front, marks[10]) + 0.06 * layered_noise(points, (9, 4), noise_seed())
+    scalp = _scalp(up, front, marks[10]) + 0.042 * layered_noise(points, (9, 4), noise_seed())
     scalp = smooth_step(scalp, 0, 0.25) * (1 - ears)
     cropped = scalp * (0.84 + 0.14 * fine)
     lashes = smooth_step(abs(lids + 0.3), 1.5, 0.3) * smooth_step(up, -4.5, -1.5) * 0.8
@@ -133,7 +133,7 @@ def paint(head: Head, landmarks: Array, tone: str, seed: int) -> Paint:
 
     oily = spot(0, 42, 38, 22) + spot(0, nose[1] + 6, 13, 24) + 0.5 * spot(0, marks[152, 1] + 8, 16, 9)
     roughness = 0.48 + random.uniform(-0.05, 0.05) - 0.09 * np.clip(oily, 0, 1) - 0.10 * lips + 0.25 * cover
-    roughness = roughness + 0.03 * layered_noise(points, (6, 2), noise_seed())
+    roughness = roughness + 0.02 * layered_noise(points, (6, 2), noise_seed())
     colour, roughness = _other_parts(head, colour, roughness, random)
     return Paint(np.clip(colour, 0.003, 0.95), np.clip(roughness, 0.08, 0.95), scalp * (head.part == SKIN))
 

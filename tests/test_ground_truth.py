@@ -229,7 +229,7 @@ def test_the_parts_of_a_case_agree(photographed: tuple[GroundTruth, Path, Case])
     found = truth.landmarks[~np.isnan(truth.landmarks).any(1)]
     assert 250 < len(found) < 470  # those in the eyes and behind the cheek are not seen
     shown = visible[tuple(np.floor(found[:, ::-1]).astype(int).T)]
-    assert shown.mean() > 0.75
+    assert shown.mean() > 0.6
     tip = truth.intrinsics @ truth.nose_tip
     assert np.linalg.norm(tip[:2] / tip[2] - truth.landmarks[[1, 4]], axis=1).min() < 4
     assert np.isnan(truth.landmarks[468:]).all()
@@ -254,7 +254,7 @@ def test_ict_heads_are_the_average_plus_standard_normal_identities() -> None:
     generator = np.random.default_rng(8)
     by_hand = model.neutral.copy()
     for path in sorted(ICT.glob("identity*.obj")):
-        by_hand += generator.normal() * (read_ict(path).vertices - model.neutral)
+        by_hand += generator.normal() * (read_ict(path) - model.neutral)
     np.testing.assert_allclose(model.random(np.random.default_rng(8)), by_hand, atol=1e-9)
     head = model.head(8)
     edges = head.neutral[head.triangles[:, 0]] - head.neutral[head.triangles[:, 1]]

@@ -54,20 +54,17 @@ class Head:
     eye_angle: Array  # [V] degrees off the eye's axis, NaN where there is no eyeball
 
 
-@dataclass(frozen=True)
-class Shape:
-    """The OBJ file of an ICT head."""
+def read_ict(path: Path) -> Array:
+    """The vertices [V, 3] in mm of one OBJ file of the ICT-FaceKit light model.
 
-    vertices: Array  # [V, 3] mm
-    faces: list[list[int]]
-
-
-def read_ict(path: Path) -> Shape:
-    """One OBJ file of the ICT-FaceKit light model, in mm."""
-    lines = path.read_text().splitlines()
-    vertices = [line.split()[1:4] for line in lines if line.startswith("v ")]
-    faces = [[int(word.split("/")[0]) - 1 for word in line.split()[1:]] for line in lines if line[:2] == "f "]
-    return Shape(np.array(vertices, float) * ICT_MILLIMETRES, faces)
+    Raises
+    ------
+    SystemExit: there is no such file.
+    """
+    if not path.is_file():
+        raise SystemExit(f"{path.parent} is no folder of ICT-FaceKit's light model: it has no {path.name}")
+    words = " ".join(line[2:] for line in path.read_text().splitlines() if line.startswith("v "))
+    return np.fromstring(words, sep=" ").reshape(-1, 3) * ICT_MILLIMETRES
 
 
 @dataclass(frozen=True)
@@ -76,36 +73,28 @@ class IctModel:
 
     folder: Path
 
-    @cached_property
-    def _neutral(self) -> Shape:
-        path = self.folder / "generic_neutral_mesh.obj"
-        if not path.is_file():
-            raise SystemExit(f"{self.folder} is no folder of ICT-FaceKit's light model: it has no {path.name}")
-        return read_ict(path)
-
     @property
+    def _average(self) -> Path:
+        return self.folder / "generic_neutral_mesh.obj"
+
+    @cached_property
     def neutral(self) -> Array:
         """The average head [V, 3]."""
-        return self._neutral.vertices
+        return read_ict(self._average)
 
     @cached_property
     def triangles(self) -> Indices:
         """Triangles [F, 3] of the solid parts."""
+        lines = [line for line in self._average.read_text().splitlines() if line.startswith("f ")]
+        faces = [[int(word.split("/")[0]) - 1 for word in line.split()[1:]] for line in lines]
         return np.array(
-            [
-                (f[0], f[i], f[i + 1])
-                for f in self._neutral.faces
-                if max(f) < ICT_SOLID
-                for i in range(1, len(f) - 1)
-            ]
+            [(f[0], f[i], f[i + 1]) for f in faces if max(f) < ICT_SOLID for i in range(1, len(f) - 1)]
         )
 
     @cached_property
     def identities(self) -> Array:
         """Offsets [K, V, 3] of one standard deviation of each identity shape."""
-        return np.stack(
-            [read_ict(path).vertices - self.neutral for path in sorted(self.folder.glob("identity*.obj"))]
-        )
+        return np.stack([read_ict(path) - self.neutral for path in sorted(self.folder.glob("identity*.obj"))])
 
     @cached_property
     def expressions(self) -> dict[str, Array]:
@@ -115,7 +104,7 @@ class IctModel:
             for name in names:
                 stem = name.replace("Left", "_L").replace("Right", "_R")
                 paths = [self.folder / f"{end}.obj" for end in (stem, f"{stem}_L", f"{stem}_R")]
-                offsets = [read_ict(path).vertices - self.neutral for path in paths if path.is_file()]
+                offsets = [read_ict(path) - self.neutral for path in paths if path.is_file()]
                 if offsets:
                     found[name] = np.sum(offsets, 0)
         return found

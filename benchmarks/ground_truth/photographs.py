@@ -23,14 +23,15 @@ from nextface.landmarks import MEDIAPIPE
 
 Array = NDArray[np.float64]
 
-EXPOSURE = 0.55  # what a white, matte card shows under uniform light that meters 1
-SAMPLES, RELIT_SAMPLES = 100, 36  # light paths a pixel; multi-jittered ones count about ten times
+EXPOSURE = 0.7  # what a white, matte card shows under uniform light that meters 1
+SAMPLES, RELIT_SAMPLES = 144, 36  # light paths a pixel; multi-jittered ones count about ten times
 YAW, PITCH, ROLL = 35.0, 12.0, 8.0  # degrees, at most
 FOCAL_35MM = (35.0, 100.0)
 FILLED = (0.40, 0.65)  # of the picture's height, by the face from forehead to chin
 FOREHEAD = 10  # MediaPipe's point at the top of the face
 SKIN_F0, WET_F0, CLOTH_F0 = 0.028, 0.04, 0.03
 MIN_FACING = 0.15  # n.v from which on skin counts as visible
+COVERED = 0.999  # of a pixel, from which on all of it counts as covered
 MAX_HAIR = 0.3  # of the scalp, up to which skin counts as bare
 JPEG_QUALITY = (88, 95)
 
@@ -116,7 +117,7 @@ def photograph(case: Case, head: Head, template: Array, folder: Path, size: int)
         radiance=image[..., :3],
         exposure=EXPOSURE,
         coverage=image[..., 3],
-        visible_skin=bare.all(-1),
+        visible_skin=bare.all(-1) & (image[..., 3] > COVERED),
         albedo=studio.albedo(sightings),
         environment=light,
         relit=np.stack(relit),

@@ -82,7 +82,7 @@ def paint(head: Head, landmarks: Array, tone: str, seed: int) -> Paint:
     lips = smooth_step(inside(MEDIAPIPE.lips_outer), -0.7, 0.9) * (head.part == SKIN)
     cheeks = spot(36, nose[1] + 4, 17, 15)
     socket = spot(18, -4, 15, 11) + 0.8 * spot(28, -14, 16, 6)
-    ears = smooth_step(side, 72, 76) * (front < -55) * (front > -125) * (abs(up + 12) < 45)
+    ears = smooth_step(side, 73, 77) * smooth_step(abs(front + 90), 36, 30) * smooth_step(abs(up + 18), 36, 28)
 
     # What lies in the skin
     melanin = 0.065 * layered_noise(points, (42, 17, 7), noise_seed()) + 0.032 * layered_noise(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.ground_truth.cases import Case, plan
 from benchmarks.ground_truth.detail import depth_inside, gradient_noise, spots
-from benchmarks.ground_truth.drawing import Studio, Surface, diffuse_albedo
+from benchmarks.ground_truth.drawing import Studio, Surface, at_mitsuba_rows, diffuse_albedo, mitsuba
 from benchmarks.ground_truth.heads import EYE, ICT_SOLID, INSIDE, SKIN, TONGUE, Head, IctModel, read_ict
 from benchmarks.ground_truth.lights import (
     HEIGHT,
@@ -30,7 +30,7 @@ from benchmarks.ground_truth.photographs import EXPOSURE, MIN_FACING, photograph
 from benchmarks.ground_truth.record import GroundTruth, cases
 from benchmarks.ground_truth.skin import TONES, lab_to_linear
 from nextface.colour import srgb_to_linear
-from nextface.lighting import map_solid_angles
+from nextface.lighting import map_directions, map_solid_angles
 from nextface.models.open_head import load_open_head
 
 ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit" / "FaceXModel"
@@ -95,6 +95,17 @@ def test_pictures_and_vertices_agree_about_the_camera() -> None:
     np.testing.assert_allclose((sightings.surface == 0).mean(-1), coverage, atol=0.3)
     met = sightings.of(0, drawer.surfaces[0].triangles, drawer.surfaces[0].vertices)[18, 22]
     np.testing.assert_allclose(drawer.project(met).mean(0), [22.5, 18.5], atol=0.2)
+
+
+def test_mitsuba_sees_every_texel_where_it_lies() -> None:
+    """Radiance from the texels' centres, by Mitsuba's own look-up, is the texels'."""
+    mi = mitsuba()
+    texels = np.random.default_rng(2).uniform(0, 1, (12, 24, 3)).astype(np.float32)
+    light = mi.load_dict({"type": "envmap", "bitmap": mi.Bitmap(at_mitsuba_rows(texels))})
+    seen = mi.SurfaceInteraction3f()
+    for row, column in ((0, 3), (2, 11), (6, 23), (11, 12)):
+        seen.wi = mi.Vector3f(*(-map_directions(12)[row, column].numpy()).tolist())
+        np.testing.assert_allclose(np.ravel(light.eval(seen)), texels[row, column], atol=2e-3)
 
 
 @pytest.mark.parametrize(("azimuth", "elevation"), [(55, 0), (0, 55), (-50, -20)])

@@ -88,7 +88,7 @@ class Studio:
         mi = self._mi
         light = {
             "type": "envmap",
-            "bitmap": mi.Bitmap(np.ascontiguousarray(environment, dtype=np.float32)),
+            "bitmap": mi.Bitmap(at_mitsuba_rows(environment)),
             "to_world": mi.ScalarTransform4f(np.diag([1.0, -1.0, -1.0, 1.0])),  # light frame to camera
         }
         scene = mi.load_dict({"type": "scene", **self._meshes, "light": light})
@@ -207,6 +207,17 @@ class Studio:
         parameters["faces"] = triangles.astype(np.uint32).ravel()
         parameters.update()
         return mesh
+
+
+def at_mitsuba_rows(environment: Array, finer: int = 4) -> NDArray[np.float32]:
+    """A map [H, 2H, 3] as Mitsuba's `envmap` wants it, [finer * H + 1, 2H, 3].
+
+    Its first and last rows are the poles themselves; this project's are half a texel away from them. So rows
+    are repeated, and those on the edge between two are the mean of both.
+    """
+    node = np.arange(finer * len(environment) + 1)
+    above, below = np.maximum(node - 1, 0) // finer, np.minimum(node // finer, len(environment) - 1)
+    return ((environment[above] + environment[below]) / 2).astype(np.float32)
 
 
 def diffuse_albedo(cosine: Array, roughness: Array) -> Array:

@@ -24,7 +24,7 @@ from nextface.landmarks import MEDIAPIPE
 Array = NDArray[np.float64]
 
 EXPOSURE = 0.7  # what a white, matte card shows under uniform light that meters 1
-SAMPLES, RELIT_SAMPLES = 144, 36  # light paths a pixel; multi-jittered ones count about ten times
+SAMPLES, RELIT_SAMPLES = 144, 64  # light paths a pixel; multi-jittered ones count about ten times
 YAW, PITCH, ROLL = 35.0, 12.0, 8.0  # degrees, at most
 FOCAL_35MM = (35.0, 100.0)
 FILLED = (0.40, 0.65)  # of the picture's height, by the face from forehead to chin

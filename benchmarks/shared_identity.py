@@ -34,8 +34,8 @@ from torch import Tensor
 
 import renderers
 from benchmarks.alignment import Similarity, Surface
-from benchmarks.scoring.errors import relative_error
 from benchmarks.ground_truth.heads import ICT_FACE, ICT_SOLID, IctModel, turned
+from benchmarks.scoring.errors import relative_error
 from nextface import Config, reconstruct, reconstruct_shared
 from nextface.baking import sample_map
 from nextface.colour import linear_to_srgb

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-import renderers
 from benchmarks.ground_truth.lights import relighting_environments
 from benchmarks.ground_truth.record import GroundTruth, cases
 from benchmarks.scoring.case import fitted_mask, score_case, stages
+from benchmarks.scoring.geometry import TrueFace
 from benchmarks.scoring.tables import case_line, photo_table, tables
 from nextface.atomic import replacing
 from nextface.config import Config
@@ -37,7 +37,7 @@ from nextface.photo_folder import find_photos
 from nextface.progress import Silent
 from nextface.reconstruction import Reconstruction
 from nextface.threads import renderer_threads
-from renderers.settings import Settings
+from renderers.mitsuba import MitsubaRenderer
 
 SETS = ("reported", "tuning", "all")
 
@@ -132,8 +132,7 @@ def _score_truth(options: argparse.Namespace, equipment: Equipment, results: Res
     if not missing:
         return
     config = equipment.config
-    settings = Settings(config.device, config.maxBounces, renderer_threads(config))
-    renderer = renderers.create("mitsuba", settings)
+    renderer = MitsubaRenderer(config.device, config.maxBounces, renderer_threads(config))
     lights = np.stack(list(relighting_environments()))
     try:
         for name in missing:
@@ -148,7 +147,8 @@ def _score_truth(options: argparse.Namespace, equipment: Equipment, results: Res
                 print(f"{name}: {error}", flush=True)
                 continue
             started = time.monotonic()
-            rows = score_case(truth, stages(finished), fitted_mask(options.output / name), renderer, lights)
+            face, mask = TrueFace.of(truth, renderer), fitted_mask(options.output / name)
+            rows = score_case(truth, face, stages(finished), mask, renderer, lights)
             took = {key: finished.metrics[key] for key in ("seconds", "secondsByPart")}
             scoring = time.monotonic() - started
             results.keep(results.cases, name, {**kind, **took, "secondsOfScoring": scoring, "rows": rows})

@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 import renderers
 from benchmarks.alignment import Similarity, Surface
+from benchmarks.ground_truth.heads import ICT_FACE, ICT_SOLID, IctModel, turned
 from benchmarks.scoring.errors import relative_error
 from nextface import Config, reconstruct, reconstruct_shared
 from nextface.baking import sample_map
@@ -76,8 +76,6 @@ LIGHTS = (  # of each view: discs as azimuth, elevation, radius (degrees), colou
     [(40, 20, 12, (1.0, 0.95, 0.88)), (80, 30, 20, (0.5, 0.55, 0.6))],
 )
 SKY = (0.12, 0.13, 0.15)
-ICT_SOLID = 24_591  # vertices before the transparent parts: tears, eye blend, lashes
-ICT_SKIN = 9_409  # vertices of the face itself, which come first
 
 
 @dataclass(frozen=True)
@@ -104,22 +102,9 @@ class Errors:
 
 def ict_head(folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices [V, 3] (mm), triangles [F, 3] and skin [V] of a random head of the ICT-FaceKit light model."""
-
-    def read(path: Path) -> tuple[np.ndarray, list[list[int]]]:
-        lines = path.read_text().splitlines()
-        vertices = [line.split()[1:4] for line in lines if line.startswith("v ")]
-        faces = [
-            [int(word.split("/")[0]) - 1 for word in line.split()[1:]] for line in lines if line[:2] == "f "
-        ]
-        return np.array(vertices, float) * 10, faces
-
-    neutral, faces = read(folder / "generic_neutral_mesh.obj")
-    random = np.random.default_rng(seed)
-    vertices = neutral.copy()
-    for path in sorted(folder.glob("identity*.obj")):
-        vertices += random.normal() * (read(path)[0] - neutral)
-    triangles = [(f[0], f[i], f[i + 1]) for f in faces if max(f) < ICT_SOLID for i in range(1, len(f) - 1)]
-    return vertices[:ICT_SOLID], np.array(triangles), np.arange(ICT_SOLID) < ICT_SKIN
+    model = IctModel(folder)
+    vertices = model.random(np.random.default_rng(seed))
+    return vertices[:ICT_SOLID], model.triangles, np.arange(ICT_SOLID) < ICT_FACE
 
 
 def bumpy_head(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,7 +149,7 @@ def dressed(vertices: np.ndarray, triangles: np.ndarray, skin: np.ndarray, seed:
 def scene_of(head: Head, view: int, size: int) -> Scene:
     """One of the photos' scenes."""
     yaw, pitch, roll = tuple(VIEWS.values())[view]
-    pose = Rotation.from_rotvec([math.pi, 0, 0]) * Rotation.from_euler("ZXY", [roll, pitch, yaw], degrees=True)
+    pose = turned(yaw, pitch, roll)
     directions = map_directions(256).float()
     radiance = torch.tensor(SKY).expand(*directions.shape).clone()
     for azimuth, elevation, radius, colour in LIGHTS[view]:

@@ -60,6 +60,7 @@ def fitted_mask(folder: Path) -> np.ndarray:
 
 def score_case(
     truth: GroundTruth,
+    face: TrueFace,
     rows: dict[str, Reconstruction],
     mask: np.ndarray,
     renderer: Renderer,
@@ -69,10 +70,10 @@ def score_case(
 
     Parameters
     ----------
+    face: the truth's skin that is measured.
     mask: [h, w] bool, pixels of the frame that were in the loss.
     lights: [L, H, 2H, 3] under which `truth.relit` was drawn.
     """
-    face = TrueFace.of(truth)
     return {name: _score_row(truth, face, row, mask, renderer, lights) for name, row in rows.items()}
 
 

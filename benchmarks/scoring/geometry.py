@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import trimesh
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from benchmarks.alignment import Similarity, Surface
 from benchmarks.ground_truth.record import GroundTruth
@@ -14,13 +16,19 @@ from benchmarks.scoring.frames import scene_of_photo
 from nextface.fitting.coarse import landmark_points
 from nextface.landmarks.embedding import BEHIND_SKIN
 from nextface.landmarks.topology import MEDIAPIPE
+from nextface.lighting import fibonacci_directions
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.raster import interpolate, rasterize
 from nextface.reconstruction import Reconstruction
+from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from renderers.renderer import ShadowCaster
 
 RADIUS = 95.0  # mm around the nose's tip
-MOST_POINTS = 8000  # of the true skin, spread evenly over its vertices' order
+POINTS = 8000  # of the true skin near the nose, those inside of nostrils and mouth still among them
 POINTS_TO_ALIGN = 3000
+RAYS = 32  # from each point, which tell whether it lies open
+OPEN = 0.3  # of what a point sees, weighted with the cosine: below is a cavity
+ABOVE = 0.1  # mm over the surface, where rays start
 FEWEST_LANDMARKS = 6  # that place a head
 
 
@@ -40,18 +48,39 @@ class GeometryScore:
 class TrueFace:
     """The skin of a ground-truth photo that is measured."""
 
-    points: np.ndarray  # [P, 3] mm, camera frame
+    points: np.ndarray  # [P, 3] mm, camera frame, spread evenly over the surface
     nose_tip: np.ndarray  # [3] mm
     landmarks: np.ndarray  # [478, 3] mm, on the surface that the photo shows; NaN where nothing is known
 
     @classmethod
-    def of(cls, truth: GroundTruth) -> TrueFace:
-        """The skin within `RADIUS` of the nose's tip."""
-        near = truth.skin & (np.linalg.norm(truth.vertices - truth.nose_tip, axis=1) < RADIUS)
-        points = truth.vertices[near].astype(float)
-        if len(points) > MOST_POINTS:
-            points = points[np.linspace(0, len(points) - 1, MOST_POINTS).astype(int)]
-        return cls(points, truth.nose_tip.astype(float), _on_surface(truth))
+    def of(cls, truth: GroundTruth, caster: ShadowCaster) -> TrueFace:
+        """The skin within `RADIUS` of the nose's tip that lies open: not in nostrils, nor behind the lips."""
+        away = np.linalg.norm(truth.vertices - truth.nose_tip, axis=1)
+        near = (truth.skin & (away < RADIUS))[truth.triangles].all(1)
+        mesh = trimesh.Trimesh(truth.vertices, truth.triangles, process=False)
+        points, triangle = trimesh.sample.sample_surface(mesh, POINTS, mesh.area_faces * near, seed=0)
+        is_open = openness(truth, points, mesh.face_normals[triangle], caster) > OPEN
+        return cls(np.asarray(points)[is_open], truth.nose_tip.astype(float), _on_surface(truth))
+
+
+def openness(truth: GroundTruth, points: np.ndarray, normals: np.ndarray, caster: ShadowCaster) -> np.ndarray:
+    """How much of their hemispheres points [P, 3] with normals [P, 3] see past the head, by cosine: [P]."""
+    vertices = torch.from_numpy(truth.vertices).float()[None]
+    one = torch.ones(1, vertices.shape[1], 1)
+    pose = torch.zeros(1, 3)
+    height, width = truth.visible_skin.shape
+    scene = Scene(
+        Mesh.from_vertices(vertices, torch.from_numpy(truth.triangles).long()),
+        Material(one.expand(-1, -1, 3), 0 * one, one),
+        Environment(torch.ones(1, 4, 8, 3)),
+        Camera(torch.from_numpy(truth.intrinsics)[None].float(), pose, pose, width, height),
+    )
+    reached = caster.occlusion(scene)
+    normal = torch.from_numpy(np.array(normals)).float()
+    start = torch.from_numpy(np.array(points)).float() + ABOVE * normal
+    # A point of the unit sphere about the tip of the normal: cosine-weighted directions.
+    ways = [normalize(normal + way, dim=1) for way in fibonacci_directions(RAYS).float()]
+    return torch.stack([reached(start, way).float() for way in ways]).mean(0).cpu().numpy()
 
 
 def _on_surface(truth: GroundTruth) -> np.ndarray:

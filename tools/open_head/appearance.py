@@ -13,10 +13,10 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 from scipy.sparse.linalg import eigsh
 
-from open_head import eyeball
-from open_head.regions import Places, beard_field, brow_field, lash_field, scalp_field, smooth_step
-from open_head.skin_spectra import fitted_polynomial
-from open_head.topology import Head
+from . import eyeball
+from .regions import Places, beard_field, brow_field, lash_field, scalp_field, smooth_step
+from .skin_spectra import fitted_polynomial
+from .topology import Head
 
 Array = NDArray[np.float64]
 

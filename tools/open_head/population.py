@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
 
-from open_head.source import RawData
+from .source import RawData
 
 Array = NDArray[np.float64]
 

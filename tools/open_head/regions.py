@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from open_head.eyeball import CORNEA_EDGE, IRIS_EDGE, RADIUS
-from open_head.source import RawData
-from open_head.topology import Head
+from .eyeball import CORNEA_EDGE, IRIS_EDGE, RADIUS
+from .source import RawData
+from .topology import Head
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

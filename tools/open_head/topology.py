@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
 
-from open_head import eyeball
-from open_head.catmull_clark import subdivide, subdivided_mirror, triangulate, unique_edges
-from open_head.source import RawData
+from . import eyeball
+from .catmull_clark import subdivide, subdivided_mirror, triangulate, unique_edges
+from .source import RawData
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

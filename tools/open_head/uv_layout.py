@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from open_head.eyeball import RINGS
-from open_head.regions import Places
-from open_head.slim import relax, tutte
-from open_head.topology import Head
+from .eyeball import RINGS
+from .regions import Places
+from .slim import relax, tutte
+from .topology import Head
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -131,7 +131,7 @@ def _look_up(sums: Tensor, cosine: Tensor) -> Tensor:
 
 
 def _lobes(normal: Tensor, view: Tensor, directions: Tensor) -> Tensor:
-    """Reflectance times cosine [1 + 2 LEVELS, P, K] of points [P, 3] towards views [P, 3], of light from [K, 3].
+    """Reflectance times cosine [1 + 2 LEVELS, P, K] towards views [P, 3], of light from directions [K, 3].
 
     Light from below is not reflected. In place wherever it can be: memory, not arithmetic, takes the time.
     """

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from nextface.fitting.domains import TexelDomain, VertexDomain
+from nextface.fitting.domains import TexelDomain, VertexDomain, doubled
 from nextface.fitting.losses import PhotoTerm, coverage_term, landmark_term, light_term
 from nextface.fitting.observation import Observation
 from nextface.fitting.refine import BROAD_FACTOR, CHROMA_FACTOR, MapWeights, regulariser
@@ -128,13 +129,35 @@ def test_regularisers_do_not_depend_on_the_resolution():
 
 def test_a_pyramid_reaches_every_texel_and_mirrors_exactly():
     domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), symmetric=True)
-    levels = domain.zeros(3)
+    levels = domain.parameters(torch.zeros(1, 64, 64, 3))
     assert [level.shape[-1] for level in levels] == [8, 16, 32, 64]
     levels[-1][0, 1, 5, 7] = 2.0
     correction = domain.correction(levels)
     assert correction.shape == (1, 64, 64, 3) and float(correction[0, 5, 7, 1]) == 2.0
     mirrored = domain.mirrored(correction)
     assert mirrored is not None and float(mirrored[0, 5, 56, 1]) == 2.0
+
+
+def test_a_pyramid_starts_from_a_correction_of_any_size():
+    domain = TexelDomain(torch.ones(72, 72, dtype=torch.bool), symmetric=True)
+    random = torch.rand(1, 72, 72, 3, generator=torch.Generator().manual_seed(3))
+    assert [level.shape[-1] for level in domain.parameters(random)] == [9, 18, 36, 72]
+    assert torch.equal(domain.correction(domain.parameters(random)), random)
+    axis = (torch.arange(200) + 0.5) / 200
+    wave = torch.sin(6 * axis)[None, :, None, None] * torch.cos(4 * axis)[None, None, :, None]
+    for kind in (domain, domain.coarser()):
+        adopted = kind.correction(kind.parameters(wave))
+        size = adopted.shape[1]
+        places = (torch.arange(size) + 0.5) / size
+        expected = torch.sin(6 * places)[:, None] * torch.cos(4 * places)
+        assert (adopted[0, ..., 0] - expected).abs().max() < 0.03
+
+
+def test_maps_are_doubled_by_bilinear_weights_averaged_over_neighbours():
+    values = torch.rand(2, 3, 9, 12, generator=torch.Generator().manual_seed(4))
+    bilinear = interpolate(values, scale_factor=2, mode="bilinear", align_corners=False)
+    expected = avg_pool2d(pad(bilinear, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    torch.testing.assert_close(doubled(values), expected)
 
 
 def test_vertex_domain_tells_broad_from_fine():

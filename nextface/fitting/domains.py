@@ -127,10 +127,9 @@ class TexelDomain:
 
 
 def doubled(values: Tensor) -> Tensor:
-    """Maps [N, C, H, W] at twice the size: bilinear, then averaged over 3 x 3, because bilinear weights' grid shows.
+    """Maps [N, C, H, W] at twice the size: bilinear, then averaged over 3 x 3, lest the bilinear grid show.
 
-    Both in one: the filter's three taps for texels of even number, which fall to the right (below) the other way
-    round for those of odd number. Several times faster than the two operations, forwards and backwards.
+    Both at once, by three taps along each axis: several times faster, forwards and backwards.
     """
     for axis in (2, 3):
         last = values.shape[axis] - 1

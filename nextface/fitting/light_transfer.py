@@ -36,7 +36,7 @@ ROUGHNESS_INTERVAL = (0.3, 1.0)  # smoother surfaces are drawn as if they had it
 LEVELS = 5
 COSINES = 64  # of angles between normal and view, at which the lobes' known sums are tabulated
 OFFSET_MM = 0.1  # by which rays start above the surface, lest rounding puts them below it
-PIXELS_AT_ONCE = 8192  # bounds the memory of intermediate results at about 50 MB
+PIXELS_AT_ONCE = 1024  # intermediate results stay in a core's cache, and below 50 MB with all rays
 
 
 def roughness_levels() -> Tensor:
@@ -83,24 +83,36 @@ def transfer_vectors(points: PixelPoints, bands: int, reached: Occlusion, count:
         chunk = slice(start, min(start + PIXELS_AT_ONCE, pixels))
         total = basis.new_zeros(1 + 2 * LEVELS, chunk.stop - start, bands**2)
         found, known = basis.new_zeros(2, 2 * LEVELS, chunk.stop - start)
+        lit = _arriving(points, chunk, directions, reached)
         for point in range(POINTS):
             own = slice(point, None, POINTS)
-            position, normal = points.positions[chunk, point], points.normals[chunk, point]
-            view = normalize(-position, dim=-1)
-            cosine = normal @ directions[own].T
-            lobes = _lobes(cosine, normal, view, directions[own])
-            found += lobes[1:].sum(-1) * (4 * math.pi / count)
+            normal, view = points.normals[chunk, point], normalize(-points.positions[chunk, point], dim=-1)
+            lobes = _lobes(normal, view, directions[own])
+            found += lobes[1:].sum(-1)
             known += _look_up(sums, (normal * view).sum(-1)) / POINTS
-
-            lit = cosine > 0
-            pixel, direction = lit.nonzero().unbind(1)
-            origin = position + OFFSET_MM * points.faces[chunk, point]
-            lit[pixel, direction] = reached(origin[pixel], directions[own][direction])
-            total += (lobes * lit) @ basis[own]
+            lobes *= lit[point]
+            total.flatten(0, 1).addmm_(lobes.flatten(0, 1), basis[own])
         # Narrow lobes fall between the directions; what they would reflect of an even light is known.
+        found *= 4 * math.pi / count
         total[1:] *= torch.where(found > 0, known / found, 0)[..., None]
         vectors[..., chunk] = total.permute(2, 0, 1)
     return vectors
+
+
+def _arriving(points: PixelPoints, chunk: slice, directions: Tensor, reached: Occlusion) -> list[Tensor]:
+    """For each of the pixels' points, whether light arrives from its own directions: [P, K] bool each.
+
+    All rays are asked for at once; those from below the surface, by its interpolated normal, are spared.
+    """
+    lit = [points.normals[chunk, point] @ directions[point::POINTS].T > 0 for point in range(POINTS)]
+    origins, towards = [], []
+    for point, above in enumerate(lit):
+        pixel, direction = above.nonzero().unbind(1)
+        origin = points.positions[chunk, point] + OFFSET_MM * points.faces[chunk, point]
+        origins.append(origin.index_select(0, pixel))
+        towards.append(directions[point::POINTS].index_select(0, direction))
+    arrived = reached(torch.cat(origins), torch.cat(towards)).split([len(rays) for rays in origins])
+    return [above.masked_scatter(above, rays) for above, rays in zip(lit, arrived, strict=True)]
 
 
 @lru_cache(maxsize=1)
@@ -118,30 +130,30 @@ def _look_up(sums: Tensor, cosine: Tensor) -> Tensor:
     return torch.lerp(sums[:, first], sums[:, first + 1], place - first) * (cosine > 0)
 
 
-def _lobes(cosine: Tensor, normal: Tensor, view: Tensor, directions: Tensor) -> Tensor:
+def _lobes(normal: Tensor, view: Tensor, directions: Tensor) -> Tensor:
     """Reflectance times cosine [1 + 2 LEVELS, P, K] towards views [P, 3], of light from directions [K, 3].
 
-    Parameters
-    ----------
-    cosine: [P, K] of light and normal; what comes from below is not reflected.
+    Light from below is not reflected. In place wherever it can be: memory, not arithmetic, takes the time.
     """
-    cosine = cosine.clamp(min=0)
+    cosine = (normal @ directions.T).clamp_(min=0)
     leaving = (normal * view).sum(-1, keepdim=True)
-    between = view @ directions.T
-    along = ((1 + between) / 2).clamp(min=1e-12)  # (v.h)^2
-    towards = ((leaving + cosine).square() / (4 * along)).clamp(max=1)  # (n.h)^2
-    schlick = (1 - along.sqrt()).clamp(min=0) ** 5
-    glossy = torch.where(leaving > 0, cosine, 0)
-    values = [cosine / math.pi]
-    grazing = []
-    for roughness in roughness_levels().tolist():
+    along = (view @ directions.T).add_(1).mul_(0.5).clamp_(min=1e-12)  # (v.h)^2
+    towards = (cosine + leaving).square_().div_(along).mul_(0.25).clamp_(max=1)  # (n.h)^2
+    away = along.sqrt_().neg_().add_(1).clamp_(min=0)
+    schlick = away.square().square_().mul_(away)
+    glossy = cosine * (leaving > 0)
+    squared_cosine = cosine.square()
+    lobes = cosine.new_empty(1 + 2 * LEVELS, *cosine.shape)
+    torch.mul(cosine, 1 / math.pi, out=lobes[0])
+    for level, roughness in enumerate(roughness_levels().tolist()):
         squared = roughness**4  # alpha^2
-        ndf = squared / (math.pi * (1 - (1 - squared) * towards).square())
+        plain, grazing = lobes[1 + level], lobes[1 + LEVELS + level]
         root_out = (squared + (1 - squared) * leaving.square()).sqrt()
-        root_in = (squared + (1 - squared) * cosine.square()).sqrt()
-        visibility = 0.5 / (cosine * root_out + leaving * root_in).clamp(min=1e-12)
-        lobe = ndf * visibility * glossy
-        tail = lobe * schlick
-        values.append(lobe - tail)
-        grazing.append(tail)
-    return torch.stack([*values, *grazing])
+        # Smith's visibility is 1 / (2 smith), and the distribution of normals alpha^2 / (pi narrow^2).
+        smith = torch.mul(squared_cosine, 1 - squared, out=plain).add_(squared).sqrt_().mul_(leaving)
+        smith.addcmul_(cosine, root_out).clamp_(min=1e-12)
+        narrow = torch.mul(towards, squared - 1, out=grazing).add_(1).square_()
+        torch.div(glossy, smith.mul_(narrow), out=plain).mul_(squared / (2 * math.pi))
+        torch.mul(plain, schlick, out=grazing)
+        plain -= grazing
+    return lobes

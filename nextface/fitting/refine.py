@@ -29,13 +29,16 @@ from renderers.renderer import Renderer
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
 LEARNING_RATES = {"diffuse": 0.11, "specular": 0.022, "roughness": 0.022}
-LIGHT_RATE = 0.025
+LIGHT_RATE = 0.15
 MOMENTUM = 0.8
 SCALE_MEMORY = 0.95  # of the gradients' squares: they shrink fast at the start, and steps must not with them
 WARM_UP = 8  # iterations in which learning rates rise: all levels start in the same direction, and overshoot
 LAST_RATE = 0.1  # learning rates fall linearly to this fraction
-SETTLED = 0.005  # relative fall of the loss over SETTLING iterations, below which images without noise are done
-SETTLING = 10
+SETTLING = (
+    8  # iterations; where the loss falls by less than a share of STALLED over so many, rates begin to fall
+)
+STALLED = 0.03
+COOLING = 24  # iterations in which they fall, without noise; the last one ends the stage
 TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
 BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
 CHROMA_FACTOR = 2.5  # a change of hue counts as one of brightness this many times larger
@@ -79,7 +82,7 @@ def refine(
     DivergedError: if the loss becomes NaN or infinite.
     """
     latents = {name: to_latent(getattr(base, name).detach(), name) for name in RANGES}
-    # Light glints broadly, so F0 and roughness show no fine detail: half the resolution is a quarter of the work.
+    # Light glints broadly, so F0 and roughness show no fine detail: half the resolution will do.
     domains = {"diffuse": domain, "specular": domain.coarser(), "roughness": domain.coarser()}
     earlier = {name: torch.zeros_like(latents[name]) for name in RANGES}
     if reconstruction.material is not None and reconstruction.material.is_mapped == base.is_mapped:
@@ -97,7 +100,8 @@ def refine(
     light = reconstruction.parameters.light.detach().clone().requires_grad_()
     groups = [{"params": levels[name], "lr": LEARNING_RATES[name]} for name in RANGES]
     optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}], betas=(MOMENTUM, SCALE_MEMORY))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: _rate(iteration, iterations))
+    rates = _Rates(iterations, renderer.noisy)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: rates.factor())
     averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
     frozen = [reconstruction.scene(photo) for photo in range(len(observations))]
     photos = PhotoLosses(
@@ -110,7 +114,6 @@ def refine(
         FIRST_ITERATION,
         relative_visibility(frozen, [observation.mask for observation in observations]),
     )
-    losses: list[float] = []
     for iteration in range(iterations):
         optimizer.zero_grad()
         corrections = {name: domains[name].correction(levels[name]) for name in RANGES}
@@ -131,12 +134,12 @@ def refine(
         total = photos.backward(iteration, scene_of)
         total += differentiate(loss, iteration, stage=3, shared=shared)
         optimizer.step()
+        rates.add(total)
         schedule.step()
         averages.add(iteration)
         progress(total)
         on_iteration(iteration, _detached(current))
-        losses.append(total)
-        if not renderer.noisy and _settled(losses):
+        if rates.done:
             break
     averages.assign()
     with torch.no_grad():
@@ -145,13 +148,37 @@ def refine(
     return replace(reconstruction, material=material, parameters=parameters)
 
 
-def _rate(iteration: int, iterations: int) -> float:
-    """The learning rates' factor in an iteration of at most so many."""
-    return min((iteration + 1) / WARM_UP, 1.0) * (1 - (1 - LAST_RATE) * iteration / max(iterations, 1))
+class _Rates:
+    """The learning rates' course over at most so many iterations: up, along, and down to the end.
 
+    With noise they fall all along the way, which averages it out. Without it they begin to fall once the loss
+    hardly does: so many iterations are done as it takes.
+    """
 
-def _settled(losses: list[float]) -> bool:
-    return len(losses) > SETTLING and losses[-1] > (1 - SETTLED) * losses[-1 - SETTLING]
+    def __init__(self, iterations: int, noisy: bool) -> None:
+        self._fall = iterations if noisy else min(COOLING, iterations)
+        self._last, self._settles = iterations, not noisy
+        self._losses: list[float] = []
+
+    def add(self, loss: float) -> None:
+        """Count in the loss of one more iteration."""
+        self._losses.append(loss)
+        if not self._settles or len(self._losses) <= SETTLING:
+            return
+        if min(self._losses[-SETTLING:]) > (1 - STALLED) * min(self._losses[:-SETTLING]):
+            self._last = min(self._last, len(self._losses) + self._fall)
+            self._settles = False
+
+    @property
+    def done(self) -> bool:
+        """Whether this was the last iteration."""
+        return len(self._losses) >= self._last
+
+    def factor(self) -> float:
+        """Of the learning rates in the next iteration."""
+        iteration = len(self._losses)
+        left = min((self._last - iteration) / self._fall, 1.0)
+        return min((iteration + 1) / WARM_UP, 1.0) * (LAST_RATE + (1 - LAST_RATE) * left)
 
 
 class _TailAverage:

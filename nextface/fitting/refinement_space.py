@@ -17,7 +17,7 @@ from nextface.reconstruction import Reconstruction
 from nextface.reflectance import RANGES, from_latent, to_latent
 from nextface.scene import Material, Mesh, Scene
 
-TEXELS_PER_PIXEL = 1.0  # along a side, at the surface's median pixel
+TEXELS_PER_PIXEL = 1.25  # along a side, at the surface's median pixel
 UNFILLED_REGIONS = ("eyes", "mouth")  # never taken from skin around them
 
 

@@ -83,8 +83,8 @@ class _Photo:
     def __init__(self, scene: Scene, mask: Tensor, bands: int, renderer: ShadowCaster) -> None:
         self._geometry = [values.detach().clone() for values in _geometry(scene)]
         self._points = PixelPoints.of(scene, mask)
-        vectors = transfer_vectors(self._points, bands, renderer.occlusion(scene))
-        self._vectors = vectors * self._points.share
+        self._vectors = transfer_vectors(self._points, bands, renderer.occlusion(scene))
+        self._vectors *= self._points.share
         self._averages: WeightedRows | None = None
         self._layout: torch.Size | None = None  # of the material that `_averages` are for
 

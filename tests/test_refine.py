@@ -1,0 +1,103 @@
+"""Stage 3: how fine its maps are, and for how long it goes on."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from rendered_photo import person
+
+from nextface.fitting.domains import TexelDomain
+from nextface.fitting.refine import COOLING, LAST_RATE, SETTLING, WARM_UP, _Rates
+from nextface.fitting.refinement_space import (
+    TEXELS_PER_PIXEL,
+    _doubling_size,
+    _pixels_per_map,
+    refinement_space,
+)
+from nextface.models import create as create_model
+from nextface.scene import Camera, Environment, Material, Mesh, Scene
+
+
+def poster(side: float, distance: float, focal: float) -> Scene:
+    """A square of `side` mm that faces the camera and fills its map, and a smaller one turned away."""
+    front = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * side / 2
+    back = front.flip(0) * 0.3
+    triangles = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+    uvs = torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+    mesh = Mesh.from_vertices(torch.cat([front, back])[None], triangles, torch.cat([uvs, uvs]), triangles)
+    values = torch.ones(1, 8, 1)
+    camera = Camera(
+        torch.tensor([[[focal, 0, 50], [0, focal, 50], [0, 0, 1]]]),
+        torch.tensor([[math.pi, 0, 0]]),
+        torch.tensor([[0.0, 0, distance]]),
+        100,
+        100,
+    )
+    material = Material(values.expand(-1, -1, 3), values, values)
+    return Scene(mesh, material, Environment(torch.ones(1, 16, 32, 3)), camera)
+
+
+def test_a_maps_side_is_as_many_pixels_as_it_looks() -> None:
+    assert _pixels_per_map(poster(200.0, 800.0, 400.0)) == pytest.approx(100, rel=1e-4)
+    assert _pixels_per_map(poster(200.0, 400.0, 400.0)) == pytest.approx(200, rel=1e-4)
+
+
+def test_sizes_can_be_halved_down_to_the_coarsest_level() -> None:
+    for texels in (8.0, 15.5, 16.0, 100.0, 129.0, 300.0, 1000.0):
+        size = _doubling_size(texels)
+        assert texels <= size < texels * 1.125 + 1
+        while size >= 16:
+            assert size % 2 == 0
+            size //= 2
+        assert size >= 8
+
+
+def test_texels_are_as_fine_as_the_photo_and_no_finer_than_asked_for() -> None:
+    model = create_model("open")
+    sizes = {}
+    for pixels in (96, 192):
+        state = person(model, pixels)
+        base, domain = refinement_space(state, 2048, False)
+        assert isinstance(domain, TexelDomain)
+        sizes[pixels] = domain.covered.shape[0]
+        assert base.diffuse.shape == (1, sizes[pixels], sizes[pixels], 3)
+        assert sizes[pixels] == _doubling_size(TEXELS_PER_PIXEL * _pixels_per_map(state.scene()))
+    assert 96 < sizes[192] < 2048
+    assert sizes[192] == pytest.approx(2 * sizes[96], rel=0.15)
+    assert refinement_space(person(model, 192), 64, False)[0].diffuse.shape[1] == 64
+
+
+def course(losses: list[float], iterations: int, noisy: bool) -> list[float]:
+    """The rates' factors until they are done."""
+    rates, factors = _Rates(iterations, noisy), []
+    for loss in losses:
+        factors.append(rates.factor())
+        rates.add(loss)
+        if rates.done:
+            break
+    return factors
+
+
+def test_a_loss_that_stalls_ends_the_stage_after_cooling() -> None:
+    falling = [0.9**i for i in range(40)]
+    factors = course(falling + [falling[-1]] * 100, 200, noisy=False)
+    assert 40 + COOLING < len(factors) <= 40 + SETTLING + COOLING
+    assert factors[:WARM_UP] == pytest.approx([(i + 1) / WARM_UP for i in range(WARM_UP)])
+    assert set(factors[WARM_UP:40]) == {1.0}
+    assert factors[-1] == pytest.approx(LAST_RATE + (1 - LAST_RATE) / COOLING)
+    assert factors[40:] == sorted(factors[40:], reverse=True)
+
+
+def test_a_loss_that_goes_on_falling_takes_all_iterations_and_cools_before_the_end() -> None:
+    factors = course([0.9**i for i in range(100)], 60, noisy=False)
+    assert len(factors) == 60
+    assert factors[59 - COOLING] == 1.0 > factors[61 - COOLING]
+    assert factors[-1] == pytest.approx(LAST_RATE + (1 - LAST_RATE) / COOLING)
+
+
+def test_noise_is_averaged_over_all_iterations() -> None:
+    factors = course([1.0] * 100, 60, noisy=True)
+    assert len(factors) == 60
+    assert factors[30] == pytest.approx(LAST_RATE + (1 - LAST_RATE) / 2)

@@ -1,6 +1,6 @@
 """What this process and those that it started have used: processor time and memory.
 
-On Linux a child that still runs (redner's worker) counts, too; elsewhere only children that have ended do.
+On Linux a child that still runs (redner's worker) counts, too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Usage:
     """What was used since some moment, or between two."""
 
     seconds: float
-    cpu_seconds: float  # of all threads and children
-    peak_memory: float  # MB, the most at any time until the end, since the process began
+    cpu_seconds: float  # of all threads, and of children
+    peak_memory: float  # MB, the most that was resident at any time from the process's beginning to the end
 
     @classmethod
     def now(cls) -> Usage:
@@ -48,16 +48,18 @@ def _cpu_seconds() -> float:
 
 
 def _peak_memory() -> float:
-    """An upper bound: the processes' own peaks need not fall together. Memory that they share counts twice."""
-    # Not ru_maxrss where there is another way: it begins with what the process that started this one had.
-    own = _high_water(os.getpid()) or _most_resident(resource.RUSAGE_SELF)
-    running = sum(_high_water(process) for process in _descendants(os.getpid()))
-    return own + max(running, _most_resident(resource.RUSAGE_CHILDREN))
+    """An upper bound: the processes' own peaks need not fall together. Memory that they share counts twice.
+
+    Children that have ended do not count. The system's figure for them (ru_maxrss) is wrong: a child starts as
+    a copy of its parent, and keeps the parent's size as its own peak however little it then needs.
+    """
+    own = os.getpid()
+    return sum(map(_high_water, (own, *_descendants(own)))) or _most_resident()
 
 
-def _most_resident(who: int) -> float:
+def _most_resident() -> float:
     unit = 1 if sys.platform == "darwin" else 1024  # bytes
-    return resource.getrusage(who).ru_maxrss * unit / MEGABYTE
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
 
 
 def _high_water(process: int) -> float:

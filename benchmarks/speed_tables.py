@@ -69,7 +69,7 @@ def _part_table(entries: Sequence[Entry]) -> str:
 
 
 def _memory_table(entries: Sequence[Entry]) -> str:
-    """The system tells the most memory until now; what a part needed is known where it needed more than before."""
+    """What a part needed is known where it needed more than all before: the system tells the most until now."""
     columns = {name: parts for name, parts in PARTS.items() if name not in ("the rest", "all")}
     rows = []
     for entry in entries:

@@ -221,7 +221,9 @@ def test_a_second_call_in_one_process_is_cheaper_than_a_command(tmp_path: Path) 
     assert parts["all"]["cpuSeconds"] > parts["stage2"]["cpuSeconds"] > 0
 
 
-def test_one_iteration_by_light_transfer_is_cheaper_than_by_path_replay() -> None:
-    _, said = run_python(["-m", "benchmarks.speed_iteration", "--size", "48", "--repeats", "3"])
-    for kind in json.loads(said).values():
-        assert 0 < kind["transfer"] < kind["pathReplay"]
+def test_one_iteration_by_light_transfer_is_several_times_cheaper_than_by_path_replay() -> None:
+    _, said = run_python(["-m", "benchmarks.speed_iteration", "--size", "96", "--repeats", "5"])
+    times = {kind: found["pathReplay"] / found["transfer"] for kind, found in json.loads(said).items()}
+    assert (
+        times["diffuse"] > 6 and times["all maps"] > 2.5
+    )  # 14 and 5 were measured, and more in larger pictures

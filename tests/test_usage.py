@@ -52,11 +52,12 @@ def test_a_childs_time_counts_once_whether_it_still_runs_or_has_ended() -> None:
     assert after.cpu_seconds == pytest.approx(during.cpu_seconds, abs=0.1)
 
 
-def test_a_grandchilds_time_counts() -> None:
-    start = Usage.now()
-    parent = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {BUSY + WAIT!r}])\n"
+@pytest.mark.parametrize(("start", "program"), [("Popen", BUSY + WAIT), ("run", BUSY)])
+def test_a_grandchilds_time_counts_whether_it_still_runs_or_has_ended(start: str, program: str) -> None:
+    parent = f"import subprocess, sys\nsubprocess.{start}([sys.executable, '-c', {program!r}])\n"
+    before = Usage.now()
     with running(parent):
-        assert 0.45 < Usage.now().since(start).cpu_seconds < 0.9
+        assert 0.45 < Usage.now().since(before).cpu_seconds < 0.9
 
 
 def test_peak_memory_is_this_process_own_and_remembered_after_it_is_freed() -> None:

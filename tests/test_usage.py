@@ -16,8 +16,9 @@ from nextface.usage import Usage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems tell less of children")
 
-BUSY = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\n"
-LARGE = "block = bytearray(200 * 1024**2)\nblock[::4096] = bytes([1]) * len(block[::4096])\nprint(flush=True)\n"
+BUSY = "import time\nwhile time.process_time() < 0.5: pass\n"
+LARGE = "block = bytearray(200 * 1024**2)\nblock[::4096] = bytes([1]) * len(block[::4096])\n"
+SAY = "print(flush=True)\n"
 WAIT = "import sys\nsys.stdin.read()\n"
 
 
@@ -45,16 +46,17 @@ def test_time_of_this_process_is_counted_and_waiting_is_not() -> None:
 
 def test_a_childs_time_counts_once_whether_it_still_runs_or_has_ended() -> None:
     start = Usage.now()
-    with running(BUSY):
+    with running(BUSY + SAY):
         during = Usage.now().since(start)
     after = Usage.now().since(start)
     assert 0.45 < during.cpu_seconds < 0.9
     assert after.cpu_seconds == pytest.approx(during.cpu_seconds, abs=0.1)
 
 
-@pytest.mark.parametrize(("start", "program"), [("Popen", BUSY + WAIT), ("run", BUSY)])
+@pytest.mark.parametrize(("start", "program"), [("Popen", BUSY + SAY + WAIT), ("run", BUSY)])
 def test_a_grandchilds_time_counts_whether_it_still_runs_or_has_ended(start: str, program: str) -> None:
     parent = f"import subprocess, sys\nsubprocess.{start}([sys.executable, '-c', {program!r}])\n"
+    parent += SAY if start == "run" else ""
     before = Usage.now()
     with running(parent):
         assert 0.45 < Usage.now().since(before).cpu_seconds < 0.9
@@ -79,7 +81,7 @@ print(start, Usage.now().peak_memory)
 
 def test_memory_of_a_running_child_counts() -> None:
     before = Usage.now().peak_memory
-    with running(LARGE):
+    with running(LARGE + SAY):
         assert before + 195 < Usage.now().peak_memory < before + 250
 
 

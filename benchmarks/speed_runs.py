@@ -45,7 +45,7 @@ SCALED_BY = {"stage2": "iterStep2", "stage3": "iterStep3", "psnrStage2": "rtSamp
 FEW = {"iterStep2": 8, "iterStep3": 8, "rtSamples": 32}  # of two runs that an estimate is drawn from
 MORE = {"iterStep2": 24, "iterStep3": 24, "rtSamples": 128}
 
-WARM_UP = {"iterStep2": 4, "iterStep3": 4, "rtSamples": 256}  # at most: enough to fill every cache on disk
+WARM_UP = {"iterStep2": 4, "iterStep3": 4, "rtSamples": 16}  # at most: enough to fill every cache on disk
 MARGIN = 1.05  # by which a photo is enlarged beyond need, lest its crop comes out a pixel short
 
 

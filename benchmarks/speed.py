@@ -30,6 +30,7 @@ from benchmarks.speed_runs import (
     ROOT,
     SECOND,
     Case,
+    Enlarged,
     RunFailedError,
     measure,
     run_python,
@@ -44,7 +45,7 @@ PORTRAIT = ROOT / "nextface" / "data" / "astronaut.png"
 DEFAULT_SIZE = Config().maxResolution
 SIZES = (256, 512, 1024)  # of growth, pixels
 MAPS = (256, 512, 1024, 2048)  # of growth, texels a side
-WITH_TRANSFER = ("mitsuba",)  # renderers whose default is not the plain loop
+PLAIN_ALWAYS = ("redner",)  # renderers that know no light transfer
 
 Results = dict[str, Any]
 
@@ -145,7 +146,7 @@ def _wanted(options: argparse.Namespace) -> dict[Case, int]:
     for backend in options.backends:
         case = replace(first, backend=backend)
         cases = [replace(case, size=size) for size in options.sizes]
-        if backend in WITH_TRANSFER:
+        if backend not in PLAIN_ALWAYS:
             cases += [replace(each, way=PLAIN) for each in cases]
         if options.growth:
             cases += [replace(case, size=size) for size in SIZES]
@@ -169,7 +170,8 @@ def _measure_all(options: argparse.Namespace, results: Results, folder: Path) ->
     """
     call = datetime.now().astimezone().isoformat(timespec="seconds")
     wanted = _wanted(options)
-    warm: dict[Case, tuple[Path, float]] = {}
+    photos: dict[tuple[Path, int], Enlarged] = {}
+    warm: set[Case] = set()
     failed: list[str] = []
     for repeat in range(max(wanted.values(), default=0)):
         for case, repeats in wanted.items():
@@ -178,14 +180,16 @@ def _measure_all(options: argparse.Namespace, results: Results, folder: Path) ->
                 continue
             try:
                 if case not in warm:
-                    warm[case] = warm_up(case, folder)
-                photo, enlarged = warm[case]
-                run = {"call": call, **measure(case, photo, folder)}
+                    place = case.photo, case.size
+                    photos[place] = warm_up(case, photos.get(place, Enlarged(case.photo)), folder)
+                    warm.add(case)
+                photo = photos[case.photo, case.size]
+                run = {"call": call, **measure(case, photo.file, folder)}
             except RunFailedError as error:
                 print(f"{case.name} failed: {error}", file=sys.stderr, flush=True)
                 failed.append(case.name)
                 continue
-            entry = {**case.description(), "enlarged": enlarged, "runs": []}
+            entry = {**case.description(), "enlarged": photo.factor, "runs": []}
             results["cases"].setdefault(case.name, entry)["runs"].append(run)
             print(f"{case.name}: {json.dumps(run['parts']['all'])}, load {run['load']}", flush=True)
             _keep(results, options.json)

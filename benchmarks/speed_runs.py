@@ -88,11 +88,23 @@ class Case:
         }
 
 
-def warm_up(case: Case, folder: Path) -> tuple[Path, float]:
-    """Fill the caches on disk; the photo to measure with, and how much it had to be enlarged.
+@dataclass(frozen=True)
+class Enlarged:
+    """A photo whose face is large enough to be measured with."""
 
-    Photos are never enlarged by NextFace itself: where the face is too small for the size that is asked for, an
-    enlarged photo takes its place.
+    file: Path
+    factor: float = 1.0  # by which it is larger than the case's photo
+
+
+def warm_up(case: Case, photo: Enlarged, folder: Path) -> Enlarged:
+    """Fill the caches on disk by a short run, and see that the face is large enough.
+
+    NextFace never enlarges photos: where the face has fewer pixels than are asked for, the photo to measure
+    with is an enlarged one.
+
+    Parameters
+    ----------
+    photo: the case's photo, or what an earlier warm-up of the same photo and size gave.
 
     Raises
     ------
@@ -100,18 +112,17 @@ def warm_up(case: Case, folder: Path) -> tuple[Path, float]:
     """
     full = Config().with_overrides(case.settings)
     settings = {**case.settings, **{key: min(getattr(full, key), most) for key, most in WARM_UP.items()}}
-    result = _command(case.photo, folder, settings)
-    side = max(_fitted_size(result.folder))
+    side = max(_fitted_size(_command(photo.file, folder, settings).folder))
     if side >= case.size:
-        return case.photo, 1.0
+        return photo
     factor = MARGIN * case.size / side
-    photo = folder / f"{case.photo.stem}-{case.size}.png"
+    larger = Enlarged(folder / f"{case.photo.stem}-{case.size}.png", factor)
     with Image.open(case.photo) as opened:
         upright = ImageOps.exif_transpose(opened).convert("RGB")
     size = round(factor * upright.width), round(factor * upright.height)
-    upright.resize(size, Image.Resampling.BICUBIC).save(photo)
-    _command(photo, folder, settings)
-    return photo, factor
+    upright.resize(size, Image.Resampling.BICUBIC).save(larger.file)
+    _command(larger.file, folder, settings)
+    return larger
 
 
 def measure(case: Case, photo: Path, folder: Path) -> Run:

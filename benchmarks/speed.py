@@ -25,6 +25,7 @@ import renderers
 from benchmarks.speed_runs import (
     DEFAULT,
     ESTIMATED,
+    NOT_ENLARGED,
     ORIGINAL,
     PLAIN,
     ROOT,
@@ -86,7 +87,9 @@ def _options() -> argparse.Namespace:
         metavar="BACKEND",
         help="default: all that work but redner, which takes minutes a run",
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one INI key")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one INI key; repeatable"
+    )
     parser.add_argument(
         "--repeats", type=int, default=3, help="runs of a case, whose median counts (default 3)"
     )
@@ -156,7 +159,7 @@ def _wanted(options: argparse.Namespace) -> dict[Case, int]:
         wanted.update(dict.fromkeys(cases, options.repeats))
         if options.photos:
             photos = find_photos(options.photos).photos
-            wanted.update({replace(case, photo=photo): 1 for photo in photos})
+            wanted.update({replace(case, photo=photo, way=NOT_ENLARGED): 1 for photo in photos})
     if options.original:
         wanted.setdefault(first, options.repeats)
         wanted[replace(first, backend="redner", way=ESTIMATED if options.estimate else ORIGINAL)] = 1
@@ -170,7 +173,7 @@ def _measure_all(options: argparse.Namespace, results: Results, folder: Path) ->
     """
     call = datetime.now().astimezone().isoformat(timespec="seconds")
     wanted = _wanted(options)
-    photos: dict[tuple[Path, int], Enlarged] = {}
+    photos: dict[tuple[Path, int, bool], Enlarged] = {}
     warm: set[Case] = set()
     failed: list[str] = []
     for repeat in range(max(wanted.values(), default=0)):
@@ -180,10 +183,10 @@ def _measure_all(options: argparse.Namespace, results: Results, folder: Path) ->
                 continue
             try:
                 if case not in warm:
-                    place = case.photo, case.size
-                    photos[place] = warm_up(case, photos.get(place, Enlarged(case.photo)), folder)
+                    known_photo = photos.get(case.fitted, Enlarged(case.photo))
+                    photos[case.fitted] = warm_up(case, known_photo, folder)
                     warm.add(case)
-                photo = photos[case.photo, case.size]
+                photo = photos[case.fitted]
                 run = {"call": call, **measure(case, photo.file, folder)}
             except RunFailedError as error:
                 print(f"{case.name} failed: {error}", file=sys.stderr, flush=True)
@@ -193,11 +196,18 @@ def _measure_all(options: argparse.Namespace, results: Results, folder: Path) ->
             results["cases"].setdefault(case.name, entry)["runs"].append(run)
             print(f"{case.name}: {json.dumps(run['parts']['all'])}, load {run['load']}", flush=True)
             _keep(results, options.json)
-    if options.iteration:
-        for size in options.sizes or [DEFAULT_SIZE]:
+    for size in (options.sizes or [DEFAULT_SIZE]) if options.iteration else ():
+        name = f"{size} px"
+        if name in results["iterations"]:
+            continue
+        try:
             _, said = run_python(["-m", "benchmarks.speed_iteration", "--size", str(size)])
-            results["iterations"][f"{size} px"] = json.loads(said)
-            _keep(results, options.json)
+        except RunFailedError as error:
+            print(f"an iteration at {name} failed: {error}", file=sys.stderr, flush=True)
+            failed.append(f"an iteration at {name}")
+            continue
+        results["iterations"][name] = json.loads(said)
+        _keep(results, options.json)
     return failed
 
 

@@ -24,6 +24,7 @@ Run = dict[str, Any]
 """One run: "parts" holds "seconds", "cpuSeconds" and "peakMemoryMB" of each part."""
 
 DEFAULT, PLAIN, SECOND = "default", "plain loops", "second call"
+NOT_ENLARGED = "default, not enlarged"  # however few pixels the face has: for figures of quality
 ORIGINAL, ESTIMATED = "original's settings", "original's settings, estimated"
 ORIGINAL_SETTINGS: dict[str, object] = {  # iterations and samples of the system that this one follows
     "lightTransfer": False,
@@ -39,6 +40,7 @@ WAYS: dict[str, dict[str, object]] = {
     ORIGINAL: ORIGINAL_SETTINGS,
     ESTIMATED: ORIGINAL_SETTINGS,
     SECOND: {},
+    NOT_ENLARGED: {},
 }
 
 SCALED_BY = {"stage2": "iterStep2", "stage3": "iterStep3", "psnrStage2": "rtSamples", "output": "rtSamples"}
@@ -69,6 +71,11 @@ class Case:
         """What results are kept under."""
         size = f"{self.size} px, maps {self.maps}"
         return ", ".join([self.photo.name, self.backend, size, self.way, *self.changes])
+
+    @property
+    def fitted(self) -> tuple[Path, int, bool]:
+        """Cases in which this agrees are fitted to the same pixels."""
+        return self.photo, self.size, self.way == NOT_ENLARGED
 
     @property
     def settings(self) -> dict[str, object]:
@@ -104,7 +111,7 @@ def warm_up(case: Case, photo: Enlarged, folder: Path) -> Enlarged:
 
     Parameters
     ----------
-    photo: the case's photo, or what an earlier warm-up of the same photo and size gave.
+    photo: the case's photo, or what an earlier warm-up of a case with the same `fitted` gave.
 
     Raises
     ------
@@ -113,7 +120,7 @@ def warm_up(case: Case, photo: Enlarged, folder: Path) -> Enlarged:
     full = Config().with_overrides(case.settings)
     settings = {**case.settings, **{key: min(getattr(full, key), most) for key, most in WARM_UP.items()}}
     side = max(_fitted_size(_command(photo.file, folder, settings).folder))
-    if side >= case.size:
+    if side >= case.size or case.way == NOT_ENLARGED:
         return photo
     factor = MARGIN * case.size / side
     larger = Enlarged(folder / f"{case.photo.stem}-{case.size}.png", factor)

@@ -11,24 +11,28 @@ from typing import Any
 
 import pytest
 from conftest import PORTRAIT, ROOT, Completed, environment
+from PIL import Image
 
 from benchmarks.speed_figures import extrapolated, growth, typical
 from benchmarks.speed_runs import (
-    DEFAULT,
     ESTIMATED,
     FEW,
     MORE,
+    NOT_ENLARGED,
     ORIGINAL,
     PLAIN,
     SECOND,
     Case,
+    Enlarged,
     RunFailedError,
     estimate,
     measure,
     run_python,
+    warm_up,
 )
 from benchmarks.speed_tables import APART, tables
 
+FACE = 159  # pixels of the portrait's crop
 QUICK = ("iterStep1=12", "iterStep2=2", "iterStep3=2", "rtSamples=4")
 COST = {"stage1": 1.0, "stage2": 40.0, "stage3": 10.0, "psnrStage2": 2.0, "output": 3.0, "rest": 4.0}
 
@@ -203,11 +207,11 @@ def test_the_command_measures_photos_once_and_keeps_what_it_found(tmp_path: Path
     run = benchmark(*words)
     assert run.returncode == 0, run.stderr
     ((name, entry),) = json.loads(kept.read_text())["cases"].items()
-    assert name == Case(PORTRAIT, "vertex", 256, 256, DEFAULT, QUICK).name
-    assert 1.6 < entry["enlarged"] < 1.8  # the portrait's face has 159 pixels
+    assert name == Case(PORTRAIT, "vertex", 256, 256, NOT_ENLARGED, QUICK).name
+    assert entry["enlarged"] == 1
     (measured,) = entry["runs"]
     assert measured["iterations"]["stage2"] == measured["iterations"]["stage3"] == 2
-    assert 256 * 254 <= measured["pixels"] <= 256**2
+    assert measured["pixels"] == FACE**2
     parts = measured["parts"]
     assert set(parts) == {*COST, "all"}
     for figure in ("seconds", "cpuSeconds"):
@@ -224,6 +228,15 @@ def test_the_command_measures_photos_once_and_keeps_what_it_found(tmp_path: Path
     kept.write_text(before.replace('"cores": ', '"cores": 1'))
     elsewhere = benchmark(*words)
     assert elsewhere.returncode == 1 and "another machine" in elsewhere.stderr
+
+
+def test_a_photo_is_enlarged_until_its_face_has_the_pixels_that_are_asked_for(tmp_path: Path) -> None:
+    case = Case(PORTRAIT, "vertex", FACE + 20, 256, changes=QUICK)
+    photo = warm_up(case, Enlarged(PORTRAIT), tmp_path)
+    with Image.open(photo.file) as larger, Image.open(PORTRAIT) as portrait:
+        assert larger.width == round(photo.factor * portrait.width) < 1.3 * portrait.width
+    with Image.open(tmp_path / photo.file.stem / "input_0.png") as fitted:
+        assert max(fitted.size) == FACE + 20
 
 
 def test_a_second_call_in_one_process_is_cheaper_than_a_command(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def benchmark(*words: str | Path) -> Completed:
         text=True,
         cwd=ROOT,
         env=environment(),
-        timeout=300,
+        timeout=900,
     )
 
 

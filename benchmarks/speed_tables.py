@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
@@ -169,7 +170,7 @@ def _photo_table(entries: Sequence[Entry]) -> str:
             continue
         figures = [
             (
-                mean(run["psnr"] for run in entry["runs"]),
+                mean(math.nan if run["psnr"] is None else run["psnr"] for run in entry["runs"]),
                 typical(entry["runs"], "seconds", ("all",)) or 0.0,
                 typical(entry["runs"], "cpuSeconds", ("all",)) or 0.0,
             )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import resource
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +35,7 @@ from nextface.preparation import Prepared
 from nextface.progress import Progress
 from nextface.reconstruction import LIGHT_LOBES, Checkpoint, Parameters, Reconstruction
 from nextface.scene import Scene
+from nextface.usage import Usage
 from nextface.versions import versions
 from nextface.watch import Watch
 from renderers.renderer import Renderer
@@ -64,7 +63,7 @@ class Run:
     started: float
     command: Sequence[str] = ()
     losses: dict[int, list[float]] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    used: dict[str, Usage] = field(default_factory=dict)  # by each part of the run
     resumable: Path | None = None  # the last checkpoint that this run wrote or started from
 
     def execute(self, checkpoint: Path | None, skip_stages: frozenset[int]) -> Reconstruction:
@@ -284,14 +283,11 @@ class Run:
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
-        start = time.monotonic()
+        start = Usage.now()
         yield
-        self.seconds[part] = time.monotonic() - start
+        self.used[part] = Usage.now().since(start)
 
     def _metrics(self, figures: Sequence[dict[str, float | None]]) -> dict[str, Any]:
-        peak = sum(
-            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        )
         photos: list[dict[str, Any]] = [
             {"photo": prepared.photo.name, **figure, "maskShareOfOval": prepared.target.mask_share}
             for prepared, figure in zip(self.prepared, figures, strict=True)
@@ -301,8 +297,10 @@ class Run:
             **{name: _mean([photo[name] for photo in photos]) for name in photos[0] if name != "photo"},
             "photos": photos,
             "seconds": time.monotonic() - self.started,
-            "peakMemoryMB": peak / (1024 if sys.platform != "darwin" else 1024**2),
-            "secondsByPart": self.seconds,
+            "peakMemoryMB": Usage.now().peak_memory,
+            "secondsByPart": {part: used.seconds for part, used in self.used.items()},
+            "cpuSecondsByPart": {part: used.cpu_seconds for part, used in self.used.items()},
+            "peakMemoryMBByPart": {part: used.peak_memory for part, used in self.used.items()},
             "iterations": {f"stage{stage}": len(losses) for stage, losses in self.losses.items()},
             "losses": {
                 f"stage{stage}": losses[-1] if losses else None for stage, losses in self.losses.items()

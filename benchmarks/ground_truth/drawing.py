@@ -79,7 +79,7 @@ class Studio:
         """Pixel positions [..., 2] of points [..., 3]."""
         return self.focal * points[..., :2] / points[..., 2:] + self.size / 2
 
-    def radiance(self, environment: Array, samples: int, seed: int) -> NDArray[np.float32]:
+    def radiance(self, environment: NDArray[np.floating], samples: int, seed: int) -> NDArray[np.float32]:
         """Radiance and coverage [h, w, 4], premultiplied, under a map [H, 2H, 3] that is not seen behind.
 
         `samples` light paths a pixel, multi-jittered: choose a square.
@@ -208,7 +208,7 @@ class Studio:
         return mesh
 
 
-def at_mitsuba_rows(environment: Array, finer: int = 4) -> NDArray[np.float32]:
+def at_mitsuba_rows(environment: NDArray[np.floating], finer: int = 4) -> NDArray[np.float32]:
     """A map [H, 2H, 3] as Mitsuba's `envmap` wants it, [finer * H + 1, 2H, 3].
 
     Its first and last rows are the poles themselves; this project's are half a texel away from them. So rows

@@ -30,7 +30,7 @@ class Case:
 def plan() -> list[Case]:
     """All 24 cases: for each source and tone one head under each kind of light, half of them reported."""
     random = np.random.default_rng(SEED)
-    planned = []
+    planned: list[Case] = []
     for source in SOURCES:
         for tone in TONES:
             reported = set(random.permutation(len(KINDS))[: len(KINDS) // 2].tolist())

@@ -17,7 +17,7 @@ from nextface.errors import MissingPartError
 from nextface.threads import available_cores
 from renderers.llvm import load_llvm
 
-Array = NDArray[np.floating]
+Array = NDArray[np.float64]
 
 MAX_DEPTH = 5  # segments of a light path: up to four surface reflections
 PASS = 1 << 24  # light paths drawn at once: bounds memory at about 1 GB
@@ -64,7 +64,6 @@ class Studio:
 
     def __init__(self, surfaces: list[Surface], focal: float, size: int) -> None:
         self.surfaces, self.focal, self.size = surfaces, focal, size
-        self._mi = mitsuba()
         self._meshes = {
             f"surface{number}": self._painted(f"surface{number}", surface)
             for number, surface in enumerate(surfaces)
@@ -80,12 +79,12 @@ class Studio:
         """Pixel positions [..., 2] of points [..., 3]."""
         return self.focal * points[..., :2] / points[..., 2:] + self.size / 2
 
-    def radiance(self, environment: Array, samples: int, seed: int) -> NDArray[np.float32]:
+    def radiance(self, environment: NDArray[np.floating], samples: int, seed: int) -> NDArray[np.float32]:
         """Radiance and coverage [h, w, 4], premultiplied, under a map [H, 2H, 3] that is not seen behind.
 
         `samples` light paths a pixel, multi-jittered: choose a square.
         """
-        mi = self._mi
+        mi = mitsuba()
         light = {
             "type": "envmap",
             "bitmap": mi.Bitmap(at_mitsuba_rows(environment)),
@@ -107,7 +106,7 @@ class Studio:
             {"type": "diffuse"},
         )
         integrator = {"type": "aov", "aovs": "p:position,n:sh_normal,b:uv,t:prim_index"}
-        scene = self._mi.load_dict({"type": "scene", "together": together})
+        scene = mitsuba().load_dict({"type": "scene", "together": together})
         drawn = self._draw(scene, integrator, self.size * GRID, 1, "independent", seed, 9)
         by_pixel = drawn.reshape(self.size, GRID, self.size, GRID, 9).swapaxes(1, 2)
         position, normal, uv, number = np.split(
@@ -144,7 +143,7 @@ class Studio:
         channels: int,
     ) -> NDArray[np.float32]:
         """The picture [size, size, channels], drawn in bands within what surfaces can touch."""
-        mi = self._mi
+        mi = mitsuba()
         tracer = mi.load_dict(integrator)
         image = np.zeros((size, size, channels), np.float32)
         scale = size // self.size
@@ -165,7 +164,7 @@ class Studio:
         return int(left), int(top), int(right), int(bottom)
 
     def _sensor(self, size: int, crop: tuple[int, int, int, int], samples: int, sampler: str) -> Any:
-        mi = self._mi
+        mi = mitsuba()
         film = {"type": "hdrfilm", "width": size, "height": size, "pixel_format": "rgba"}
         film |= dict(zip(("crop_offset_x", "crop_offset_y", "crop_width", "crop_height"), crop, strict=True))
         return mi.load_dict(
@@ -198,7 +197,7 @@ class Studio:
         return mesh
 
     def _mesh(self, name: str, vertices: Array, triangles: NDArray[np.integer], bsdf: dict[str, Any]) -> Any:
-        mi = self._mi
+        mi = mitsuba()
         properties = mi.Properties()
         properties["bsdf"] = mi.load_dict(bsdf)
         mesh = mi.Mesh(name, len(vertices), len(triangles), properties, has_vertex_normals=True)
@@ -209,7 +208,7 @@ class Studio:
         return mesh
 
 
-def at_mitsuba_rows(environment: Array, finer: int = 4) -> NDArray[np.float32]:
+def at_mitsuba_rows(environment: NDArray[np.floating], finer: int = 4) -> NDArray[np.float32]:
     """A map [H, 2H, 3] as Mitsuba's `envmap` wants it, [finer * H + 1, 2H, 3].
 
     Its first and last rows are the poles themselves; this project's are half a texel away from them. So rows
@@ -264,11 +263,17 @@ def _diffuse_albedo_table(cosines: int = 129, roughnesses: int = 33, steps: int 
     return table
 
 
-@cache
 def mitsuba() -> Any:
-    """Mitsuba with a CPU variant set: compiled where LLVM can, else the one that needs no LLVM."""
+    """Mitsuba with a CPU variant current: compiled where LLVM can, else the one that needs no LLVM."""
     import mitsuba as mi
 
+    if mi.variant() != _variant():
+        mi.set_variant(_variant())
+    return mi
+
+
+@cache
+def _variant() -> str:
     try:
         library = load_llvm()
         slow = None if int(library.version.split(".")[0]) > 17 else f"{library.path} is LLVM {library.version}"
@@ -276,11 +281,9 @@ def mitsuba() -> Any:
         slow = "there is no LLVM here"
     if slow:
         # LLVM 17 cannot compile the minima and maxima of Mitsuba's `envmap` on every processor, and aborts.
-        warnings.warn(f"drawing takes three times as long: {slow}; LLVM 18 or newer helps", stacklevel=2)
-        mi.set_variant("scalar_rgb")
-    else:
-        import drjit
+        warnings.warn(f"drawing takes three times as long: {slow}; LLVM 18 or newer helps", stacklevel=3)
+        return "scalar_rgb"
+    import drjit
 
-        mi.set_variant("llvm_ad_rgb")
-        drjit.set_thread_count(available_cores())
-    return mi
+    drjit.set_thread_count(available_cores())
+    return "llvm_ad_rgb"

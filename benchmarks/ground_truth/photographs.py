@@ -11,12 +11,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.ground_truth.cases import Case
-from benchmarks.ground_truth.drawing import Studio, Surface
+from benchmarks.ground_truth.drawing import Sightings, Studio, Surface
 from benchmarks.ground_truth.heads import INSIDE, SKIN, Head, turned
 from benchmarks.ground_truth.lights import environment, relighting_environments
 from benchmarks.ground_truth.points import detected, seen
 from benchmarks.ground_truth.record import GroundTruth
-from benchmarks.ground_truth.skin import paint
+from benchmarks.ground_truth.skin import Paint, paint
 from nextface.colour import linear_to_srgb
 from nextface.geometry import focal_pixels
 from nextface.landmarks import MEDIAPIPE
@@ -78,12 +78,9 @@ def photograph(case: Case, head: Head, template: Array, folder: Path, size: int)
     placed = view.place(head.expressed)
 
     soft = (head.part <= INSIDE)[head.triangles].all(1)
-    surfaces = [
-        Surface(placed, head.triangles[soft], look.colour, look.roughness, SKIN_F0 / 0.08),
-        Surface(placed, head.triangles[~soft], look.colour, look.roughness, WET_F0 / 0.08),
-        _clothes(head, view, random),
-    ]
-    studio = Studio(surfaces, view.focal, size)
+    skin = Surface(placed, head.triangles[soft], look.colour, look.roughness, SKIN_F0 / 0.08)
+    wet = Surface(placed, head.triangles[~soft], look.colour, look.roughness, WET_F0 / 0.08)
+    studio = Studio([skin, wet, _clothes(head, view, random)], view.focal, size)
     light = environment(case.light, case.light_seed)
     image = studio.radiance(light, SAMPLES, case.view_seed)
     relit = [
@@ -91,10 +88,6 @@ def photograph(case: Case, head: Head, template: Array, folder: Path, size: int)
         for number, other in enumerate(relighting_environments())
     ]
     sightings = studio.sightings(case.view_seed)
-    kind = np.stack([head.part != SKIN, look.scalp_hair > MAX_HAIR], 1).astype(float)
-    other = sightings.of(0, surfaces[0].triangles, kind).max(-1) > 0.5
-    bare = (sightings.surface == 0) & ~other & (sightings.facing > MIN_FACING)
-
     quality = int(random.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1))
     backdrop = _backdrop(size, random)
     exposed = EXPOSURE * image[..., :3] + (1 - image[..., 3:]) * backdrop
@@ -117,13 +110,20 @@ def photograph(case: Case, head: Head, template: Array, folder: Path, size: int)
         radiance=image[..., :3],
         exposure=EXPOSURE,
         coverage=image[..., 3],
-        visible_skin=bare.all(-1) & (image[..., 3] > COVERED),
+        visible_skin=_bare_skin(head, look, sightings, skin) & (image[..., 3] > COVERED),
         albedo=studio.albedo(sightings),
         environment=light,
         relit=np.stack(relit),
     )
     record.save(folder)
     return record
+
+
+def _bare_skin(head: Head, look: Paint, sightings: Sightings, skin: Surface) -> NDArray[np.bool_]:
+    """Pixels [h, w] all of whose rays meet outer skin without scalp hair, and not at a grazing angle."""
+    kind = np.stack([head.part != SKIN, look.scalp_hair > MAX_HAIR], 1).astype(float)
+    other = sightings.of(0, skin.triangles, kind).max(-1) > 0.5
+    return ((sightings.surface == 0) & ~other & (sightings.facing > MIN_FACING)).all(-1)
 
 
 def sensed(exposed: Array, random: np.random.Generator) -> Array:

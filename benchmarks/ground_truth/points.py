@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from benchmarks.ground_truth.drawing import Studio, Surface
 from benchmarks.ground_truth.heads import SKIN, Head
 from nextface.colour import linear_to_srgb
-from nextface.landmarks import detect
+from nextface.landmarks import MEDIAPIPE, detect
 from nextface.lighting import map_directions
 from nextface.photo import load_photo
 
@@ -22,15 +22,17 @@ Array = NDArray[np.float64]
 
 SIZE, DISTANCE, FACE_HEIGHT = 512, 1_200.0, 330.0  # pixels; mm; mm that the frontal picture shows
 SAMPLES = 16
+SURE_FACING = 0.3  # n.v in the frontal picture under which a pixel is many millimetres of surface
 HIDDEN_MM = 2.0  # a point this far behind what is seen is hidden
 
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """Points on a mesh by the corners [P, 3] of their triangles and barycentric weights [P, 3]."""
+    """Points on a mesh."""
 
-    corners: NDArray[np.int64]
-    weights: Array
+    corners: NDArray[np.int64]  # [P, 3], of their triangles
+    weights: Array  # [P, 3], barycentric
+    sure: NDArray[np.bool_]  # [P], whether the picture that they were found in tells where they lie
 
     def at(self, vertices: Array) -> Array:
         """Positions [P, 3] on a mesh with these vertices [V, 3]."""
@@ -96,13 +98,20 @@ def detected(vertices: Array, head: Head, colour: Array, roughness: Array) -> Su
     inside = image[tuple(np.clip(found[:, ::-1].astype(int), 0, SIZE - 1).T)][:, 3] > 0.999
     pixels = np.where(inside[:, None], found, covered[cKDTree(covered).query(found)[1]])
     triangle, weights = first_met(pixels, placed, head.triangles, studio)
-    return SurfacePoints(head.triangles[triangle], weights)
+    corners = head.triangles[triangle]
+    a, b, c = placed[corners].swapaxes(0, 1)
+    normals = np.cross(b - a, c - a)
+    facing = -(normals * a).sum(1) / (np.linalg.norm(normals, axis=1) * np.linalg.norm(a, axis=1))
+    sure = inside & (facing > SURE_FACING)
+    sure[[*MEDIAPIPE.right_iris, *MEDIAPIPE.left_iris]] = False  # on the lid or on the eyeball, as eyes look
+    return SurfacePoints(corners, weights, sure)
 
 
 def seen(points: SurfacePoints, head: Head, placed: Array, studio: Studio) -> Array:
     """Pixels [P, 2] of points on a head with vertices `placed` [V, 3] in the camera frame; NaN where unseen.
 
-    Unseen is what something hides, lies in the eyes or the mouth, or outside the picture.
+    Unseen is what something hides, lies in the eyes or the mouth, or outside the picture; and what the frontal
+    picture could not tell the place of.
     """
     positions = points.at(placed)
     pixels = studio.project(positions)
@@ -111,4 +120,4 @@ def seen(points: SurfacePoints, head: Head, placed: Array, studio: Studio) -> Ar
     triangle, weights = first_met(pixels, placed, head.triangles, studio)
     met = np.einsum("pk,pkc->pc", weights, placed[head.triangles[triangle]])
     shown = positions[:, 2] < met[:, 2] + HIDDEN_MM
-    return np.where((outer & inside & shown)[:, None], pixels, np.nan)
+    return np.where((points.sure & outer & inside & shown)[:, None], pixels, np.nan)

@@ -28,7 +28,7 @@ class GroundTruth:
     triangles: np.ndarray  # [F, 3] int32, counter-clockwise seen from outside
     skin: np.ndarray  # [V] bool: outer skin of face, head and neck
     nose_tip: np.ndarray  # [3]
-    landmarks: np.ndarray  # [478, 2] pixels; NaN where the point is hidden, or in the eyes or the mouth
+    landmarks: np.ndarray  # [478, 2] pixels; NaN where hidden, unsure, in the eyes or in the mouth
     intrinsics: np.ndarray  # [3, 3] pixels
     radiance: np.ndarray  # [h, w, 3] float32, without noise, before exposure
     exposure: float  # the photo shows exposure * radiance

@@ -162,7 +162,11 @@ class Config:
         high=100_000,
     )
     iterStep3: int = _key(
-        100, "Stage 3, reflectance maps texel by texel.", unit="iterations", low=0, high=100_000
+        100,
+        "Stage 3, reflectance maps texel by texel: most iterations. Without noise it ends when it stalls.",
+        unit="iterations",
+        low=0,
+        high=100_000,
     )
 
     weightLandmarks: float = _weight(

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from nextface import reconstruct
 from nextface.baking import bake_vertices, sample_map
+from nextface.fitting import transfer_renderer
 from nextface.fitting.light_transfer import roughness_levels, roughness_weights
 from nextface.fitting.transfer_renderer import TransferRenderer, with_transfer
 from nextface.lighting import evaluate_map, positive_kernel, project_map, scale_bands
@@ -244,6 +245,16 @@ def test_what_moves_is_ray_traced(renderer: MitsubaRenderer, head: Scene) -> Non
     for scene in (replace(head, camera=camera), replace(head, mesh=tracked)):
         assert torch.equal(transfer.render(scene, 2, 3), renderer.render(scene, 2, 3))
     assert torch.equal(transfer.render(head, 2, 3), transfer.render(head, 4, 7))
+    assert renderer.noisy and not transfer.noisy
+
+
+def test_photos_that_do_not_fit_in_memory_are_ray_traced(
+    renderer: MitsubaRenderer, head: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer_renderer, "MOST_MEMORY", 0)
+    transfer = TransferRenderer(renderer, [head], [torch.ones(SIZE, SIZE, dtype=torch.bool)], BANDS)
+    assert transfer.noisy
+    assert torch.equal(transfer.render(head, 2, 3), renderer.render(head, 2, 3))
 
 
 def test_only_direct_light_with_shadows_is_precomputed(renderer: MitsubaRenderer, head: Scene) -> None:

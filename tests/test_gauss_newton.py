@@ -203,7 +203,7 @@ def test_the_light_prior_is_the_sum_of_its_squares() -> None:
     tinted[..., 0] = 0.1
     power = tinted[0].exp().sum(0)
     deviation = tinted[0, 0] - tinted[0, 0].mean()
-    expected = 50 * deviation.square().mean() + 10 * (power / power.mean() - 1).square().mean()
+    expected = HUE_WEIGHT * deviation.square().mean() + TINT_WEIGHT * (power / power.mean() - 1).square().mean()
     expected += EXPOSURE_WEIGHT * (tinted[0].exp().mean() / math.exp(even)).log().square()
     assert float(light_term(tinted)) == pytest.approx(float(expected), rel=0.02)
 

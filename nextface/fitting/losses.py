@@ -15,8 +15,12 @@ from nextface.reconstruction import LIGHT_LOBES
 
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
 MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
-HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT = 50.0, 0.02, 10.0  # of each lobe's hue, of lobes, of their sum's hue
-EXPOSURE_WEIGHT = 1.0  # of the exposure's logarithm
+HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT = (
+    100.0,
+    0.02,
+    100.0,
+)  # of each lobe's hue, of lobes, of their sum's hue
+EXPOSURE_WEIGHT = 5.0  # of the exposure's logarithm
 WHITE_CARD = 0.7  # linear radiance that a white card is exposed to, half a stop under white
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 

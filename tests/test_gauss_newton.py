@@ -15,6 +15,8 @@ from nextface.fitting.coarse import _problem, _solution
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.losses import (
     EXPOSURE_WEIGHT,
+    HUE_WEIGHT,
+    TINT_WEIGHT,
     WHITE_CARD,
     light_residual_slopes,
     light_residuals,
@@ -201,7 +203,7 @@ def test_the_light_prior_is_the_sum_of_its_squares() -> None:
     assert torch.allclose(light_residual_slopes(light[0]), slopes, atol=1e-6)
     tinted = torch.full((1, 256, 3), even)
     tinted[..., 0] = 0.1
-    power = tinted[0].exp().sum(0)
+    power = tinted[0].exp().mean(0)
     deviation = tinted[0, 0] - tinted[0, 0].mean()
     expected = HUE_WEIGHT * deviation.square().mean() + TINT_WEIGHT * (power / power.mean() - 1).square().mean()
     expected += EXPOSURE_WEIGHT * (tinted[0].exp().mean() / math.exp(even)).log().square()

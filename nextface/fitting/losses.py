@@ -15,11 +15,9 @@ from nextface.reconstruction import LIGHT_LOBES
 
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
 MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
-HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT = (
-    100.0,
-    0.02,
-    100.0,
-)  # of each lobe's hue, of lobes, of their sum's hue
+HUE_WEIGHT = 50.0  # of each lobe's hue
+CONTRAST_WEIGHT = 0.02  # between lobes
+TINT_WEIGHT = 100.0  # of the hue of a card that they light
 EXPOSURE_WEIGHT = 5.0  # of the exposure's logarithm
 WHITE_CARD = 0.7  # linear radiance that a white card is exposed to, half a stop under white
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
@@ -105,10 +103,11 @@ def light_residuals(light: Tensor) -> Tensor:
     """
     grey = light.mean(-1)
     contrast = grey - (torch.logsumexp(grey, 0) - math.log(LIGHT_LOBES))
-    power = light.exp().sum(0)
-    tint = power / power.mean() - 1
-    card = (_card().to(light) @ light.exp()).mean()
-    exposure = (card / WHITE_CARD).log()[None]
+    card = (
+        _card().to(light) @ light.exp()
+    )  # not the sum of all lobes: those behind the face could balance any hue
+    tint = card / card.mean() - 1
+    exposure = (card.mean() / WHITE_CARD).log()[None]
     parts = (light - grey[:, None], contrast, tint, exposure)
     return torch.cat([root * part.flatten() for root, part in zip(_roots(), parts, strict=True)])
 
@@ -118,10 +117,10 @@ def light_residual_slopes(light: Tensor) -> Tensor:
     one, each = torch.eye(3).to(light), torch.eye(LIGHT_LOBES).to(light)
     hue = torch.einsum("ij,ck->icjk", each, one - 1 / 3).flatten(0, 1)
     contrast = ((each - torch.softmax(light.mean(-1), 0)) / 3)[..., None].expand(-1, -1, 3)
-    power = light.exp().sum(0)
-    mean = power.mean()
-    tint = light.exp() * (one / mean - power[:, None] / (3 * mean**2))[:, None]
     on_card = _card().to(light)[:, None] * light.exp()
+    card = on_card.sum(0)
+    mean = card.mean()
+    tint = on_card * (one / mean - card[:, None] / (3 * mean**2))[:, None]
     parts = (hue, contrast, tint, (on_card / on_card.sum())[None])
     return torch.cat([root * part for root, part in zip(_roots(), parts, strict=True)])
 

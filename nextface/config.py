@@ -170,13 +170,13 @@ class Config:
     )
 
     weightLandmarks: float = _weight(
-        0.5,
+        1.0,
         "Landmarks (stage 2): mean squared distance relative to the size of the face.",
         section="Weights of normalised terms: means, independent of photo, map and mesh size",
     )
-    weightIdentity: float = _weight(0.15, "Identity prior: mean squared standard deviations.")
-    weightExpression: float = _weight(3.0, "Expression prior: mean squared coefficients.")
-    weightAlbedo: float = _weight(0.1, "Statistical albedo prior: mean squared standard deviations.")
+    weightIdentity: float = _weight(0.35, "Identity prior: mean squared standard deviations.")
+    weightExpression: float = _weight(6.0, "Expression prior: mean squared coefficients.")
+    weightAlbedo: float = _weight(0.15, "Statistical albedo prior: mean squared standard deviations.")
     weightLight: float = _weight(0.2, "Light prior: how much the light may vary with direction and colour.")
     weightDiffuseSymmetry: float = _weight(1.0, "Diffuse map: left-right symmetry.")
     weightDiffuseConsistency: float = _weight(1.0, "Diffuse map: closeness to stage 2's colours.")

@@ -15,10 +15,10 @@ from nextface.reconstruction import LIGHT_LOBES
 
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
 MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
-HUE_WEIGHT = 50.0  # of each lobe's hue
+HUE_WEIGHT = 30.0  # of each lobe's hue
 CONTRAST_WEIGHT = 0.02  # between lobes
-TINT_WEIGHT = 100.0  # of the hue of a card that they light
-EXPOSURE_WEIGHT = 5.0  # of the exposure's logarithm
+TINT_WEIGHT = 30.0  # of the hue of a card that they light
+EXPOSURE_WEIGHT = 2.0  # of the exposure's logarithm
 WHITE_CARD = 0.7  # linear radiance that a white card is exposed to, half a stop under white
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 

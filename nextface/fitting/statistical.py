@@ -19,7 +19,7 @@ from nextface.reconstruction import Parameters, Reconstruction
 from nextface.scene import Scene
 from renderers.renderer import Renderer
 
-OUTLIER_RESIDUAL = 0.15  # beards, brows and moles are beyond a statistical model: they must not bend it
+OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
 LIGHT_FIRST = 0.25  # fraction of the iterations in which only light and albedo move
 LEARNING_RATES = {  # a step, in each parameter's unit
     "identity": 0.04,

@@ -175,7 +175,9 @@ class Config:
         section="Weights of normalised terms: means, independent of photo, map and mesh size",
     )
     weightIdentity: float = _weight(0.35, "Identity prior: mean squared standard deviations.")
-    weightExpression: float = _weight(6.0, "Expression prior: mean squared coefficients.")
+    weightExpression: float = _weight(
+        6.0, "Expression prior: mean squared distance from what the detector lets expect."
+    )
     weightAlbedo: float = _weight(0.15, "Statistical albedo prior: mean squared standard deviations.")
     weightLight: float = _weight(0.2, "Light prior: how much the light may vary with direction and colour.")
     weightDiffuseSymmetry: float = _weight(1.0, "Diffuse map: left-right symmetry.")

@@ -177,7 +177,7 @@ def test_more_photos_mean_more_evidence_against_the_same_prior() -> None:
         tracked = Parameters(
             **{item.name: getattr(copies, item.name).requires_grad_() for item in fields(copies)}
         )
-        _priors(tracked, weights).backward()
+        _priors(tracked, torch.zeros_like(tracked.expression), weights).backward()
         costs[count] = {item.name: getattr(tracked, item.name).grad for item in fields(tracked)}
     for name in OF_THE_PERSON:
         assert torch.allclose(costs[4][name], costs[1][name] / 4)

@@ -11,7 +11,12 @@ from torch import Tensor
 
 from nextface.errors import DivergedError
 from nextface.fitting.accumulation import PhotoLosses, differentiate
-from nextface.fitting.coarse import DISTANCE_RANGE, landmark_points, landmark_weights
+from nextface.fitting.coarse import (
+    DISTANCE_RANGE,
+    expected_expression,
+    landmark_points,
+    landmark_weights,
+)
 from nextface.fitting.losses import coverage_term, landmark_term, light_term
 from nextface.fitting.observation import Observation
 from nextface.models.face_model import LandmarkEmbedding
@@ -90,6 +95,9 @@ def fit_statistical(
         landmark_weights(reconstruction.scene(photo), embedding) for photo, embedding in enumerate(embeddings)
     ]
 
+    names = reconstruction.model.expression_names
+    expected = torch.stack([expected_expression(seen, names) for seen in observations]).to(start.expression)
+
     def beside(photo: int, scene: Scene, image: Tensor) -> Tensor:
         """The landmark, coverage and focal length terms of a photo."""
         observation, embedding = observations[photo], embeddings[photo]
@@ -110,7 +118,7 @@ def fit_statistical(
             Parameters(**{name: leaf if name in moving else leaf.detach() for name, leaf in leaves.items()})
         )
         optimizer.zero_grad()
-        loss = differentiate(_priors(current.parameters, weights), iteration, stage=2)
+        loss = differentiate(_priors(current.parameters, expected, weights), iteration, stage=2)
         loss += photos.backward(iteration, current.scene, beside)
         if (
             iteration < appearance_only
@@ -130,8 +138,8 @@ def _cosine(fraction: float) -> float:
     return float(LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * fraction))))
 
 
-def _priors(parameters: Parameters, weights: StatisticalWeights) -> Tensor:
-    """What is known before any photo is seen.
+def _priors(parameters: Parameters, expected: Tensor, weights: StatisticalWeights) -> Tensor:
+    """What is known before any photo is drawn, with the expressions [N, E] that detectors let expect.
 
     The photos' terms are averaged. So a prior of what they share weighs less the more photos there are, while
     priors of each photo's own parameters are means over photos themselves.
@@ -139,7 +147,7 @@ def _priors(parameters: Parameters, weights: StatisticalWeights) -> Tensor:
     count = len(parameters.expression)
     total = light_term(parameters.light) * weights.light
     total = total + parameters.identity.square().mean() * weights.identity / count
-    total = total + parameters.expression.square().mean() * weights.expression
+    total = total + (parameters.expression - expected).square().mean() * weights.expression
     if parameters.albedo.numel():
         total = total + parameters.albedo.square().mean() * weights.albedo / count
     return total

@@ -1,7 +1,7 @@
 """One ground-truth photo, small, from drawing to scores: a fit that got worse shows here.
 
-The limits leave room beside what was measured when they were set (docs/benchmarks.md has the full-size figures).
-The whole yardstick is `python -m benchmarks.fidelity`.
+The limits leave room beside what was measured when they were set. The whole yardstick is
+`python -m benchmarks.fidelity`; docs/benchmarks.md has its figures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from benchmarks.ground_truth.heads import IctModel
 from benchmarks.ground_truth.lights import relighting_environments
 from benchmarks.ground_truth.photographs import photograph
 from benchmarks.scoring.case import fitted_mask, score_case, stages
+from benchmarks.scoring.geometry import TrueFace
 from nextface import Config, reconstruct
+from renderers.renderer import ShadowCaster
 from renderers.settings import Settings
 
 ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit" / "FaceXModel"
@@ -37,10 +39,11 @@ def test_a_photo_of_a_known_head_is_reconstructed_as_well_as_before(tmp_path: Pa
     found = reconstruct(truth.photo, tmp_path, config)
     assert found.folder is not None
     renderer = renderers.create("mitsuba", Settings("cpu"))
+    assert isinstance(renderer, ShadowCaster)
     try:
-        scores = score_case(
-            truth, stages(found), fitted_mask(found.folder), renderer, np.stack(relighting_environments())
-        )
+        lights = np.stack(relighting_environments())
+        face = TrueFace.of(truth, renderer)
+        scores = score_case(truth, face, stages(found), fitted_mask(found.folder), renderer, lights)
     finally:
         renderer.close()
     mean, second, third = scores["mean face"], scores["stage 2"], scores["stage 3"]

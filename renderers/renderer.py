@@ -51,7 +51,7 @@ class ShadowCaster(Renderer, Protocol):
     """A renderer that also tells where shadows fall, so that its images can be had as sums over the light.
 
     Only for backends whose images show the reflectance of `nextface.scene.Material` (redner's lobe is another),
-    under light that only the mesh hides.
+    under light that only the mesh hides, or nothing does (`vertex`).
     """
 
     max_bounces: int  # surface reflections between light and camera; 1 is direct light

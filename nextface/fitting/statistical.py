@@ -1,4 +1,8 @@
-"""Stage 2: identity and albedo of the person, expression, light and pose in each photo, by rendering."""
+"""Stage 2: identity and albedo of the person, expression, light and pose in each photo, by rendering.
+
+This is the way through the renderer's own gradients, for what light transfer cannot draw;
+`nextface.fitting.statistical_newton` minimises the same where it can.
+"""
 
 from __future__ import annotations
 

@@ -38,6 +38,8 @@ class WorkingPhoto:
             return torch.from_numpy(cv2.resize(array, size, interpolation=cv2.INTER_AREA)).to(values.device)
 
         mask = shrunk(observation.mask) > WHOLLY
+        if not mask.any():  # of strips thinner than a pixel
+            return cls(observation, width, height)
         clipped = shrunk(observation.clipped) > 1 - WHOLLY
         srgb = torch.from_numpy(linear_to_srgb(shrunk(observation.linear).cpu().numpy()))
         small = Observation(

@@ -402,7 +402,7 @@ def test_nan_stops_a_run_and_keeps_the_last_good_state(
         monkeypatch.setitem(statistical.LEARNING_RATES, "rotation", float("inf"))
     else:
         monkeypatch.setitem(refine.LEARNING_RATES, "diffuse", float("inf"))
-    config = replace(tiny_config, iterStep2=STEPS, iterStep3=STEPS)
+    config = replace(tiny_config, iterStep2=STEPS, iterStep3=STEPS, lightTransfer=False)
     before = checkpoint_of(finished, stage - 1)
     with pytest.raises(DivergedError, match=f"stage{stage}.npz") as caught:
         reconstruct(PORTRAIT, tmp_path, config, checkpoint=before)
@@ -425,12 +425,24 @@ def test_nan_stops_a_run_and_keeps_the_last_good_state(
     assert set(result.metrics["iterations"]) == {f"stage{number}" for number in range(stage, 4)}
 
 
+def test_a_loss_that_is_not_finite_stops_gauss_newton(
+    tiny_config: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nextface.fitting.statistical_newton.PHOTO_SCALE", float("inf"))
+    before = checkpoint_of(finished, 1)
+    with pytest.raises(DivergedError, match="iteration 0 of stage 2"):
+        reconstruct(PORTRAIT, tmp_path, tiny_config, checkpoint=before)
+    kept = load(checkpoint_of(tmp_path / PORTRAIT.stem, 2))
+    assert not kept.finished and kept.parameters.is_finite()
+
+
 def test_the_command_line_exits_1_on_nan(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(statistical.LEARNING_RATES, "light", float("inf"))
     arguments = ["reconstruct", "--input", str(PORTRAIT), "--output", str(tmp_path), "--renderer", "vertex"]
-    arguments += ["--checkpoint", str(checkpoint_of(finished, 1)), *settings({**TINY, "threads": 1})]
+    arguments += ["--checkpoint", str(checkpoint_of(finished, 1))]
+    arguments += settings({**TINY, "threads": 1, "lightTransfer": False})
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 1, result.output
     assert "stage2.npz" in result.output

@@ -1,11 +1,13 @@
 """The terms that the stages minimise: unbiased by noise, and never rewarding a face that shrinks."""
 
+import math
+
 import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from nextface.fitting.domains import TexelDomain, VertexDomain, doubled
-from nextface.fitting.losses import PhotoTerm, coverage_term, landmark_term, light_term
+from nextface.fitting.losses import WHITE_CARD, PhotoTerm, coverage_term, landmark_term, light_term
 from nextface.fitting.observation import Observation
 from nextface.fitting.refine import BROAD_FACTOR, CHROMA_FACTOR, MapWeights, regulariser
 from nextface.fitting.sampling import render_seed
@@ -106,9 +108,9 @@ def test_a_face_that_falls_short_of_the_mask_is_pulled_over_it():
     assert float(coverage_term(outline, torch.ones(32, 32), seen)) == 0
 
 
-def test_even_grey_light_is_free_and_colour_costs_most():
-    grey = torch.zeros(1, 256, 3)
-    assert float(light_term(grey)) < 1e-9
+def test_even_grey_light_as_cameras_expose_for_it_is_free_and_colour_costs_most():
+    grey = torch.full((1, 256, 3), math.log(4 * math.pi / 256 * WHITE_CARD))
+    assert float(light_term(grey)) < 1e-3
     tinted, uneven = grey.clone(), grey.clone()
     tinted[..., 0] += 0.3
     uneven[:, ::2] += 0.3

@@ -150,7 +150,7 @@ def test_an_unforeseen_error_costs_its_photo_alone(
     def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("somewhere deep")
 
-    monkeypatch.setattr("nextface.stages.fit_statistical", fail)
+    monkeypatch.setattr("nextface.stages.fit_by_gauss_newton", fail)
     config = replace(Config(renderer="vertex", **QUICK), iterStep1=2)  # type: ignore[arg-type]
     outcomes = reconstruct_folder(photos, tmp_path, config)
     assert [outcome.status for outcome in outcomes] == ["failed"] * 3

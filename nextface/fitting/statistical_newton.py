@@ -75,23 +75,12 @@ def fit_by_gauss_newton(
     ------
     DivergedError: if the loss becomes NaN or infinite.
     """
-    done = 0
-
-    def count(loss: float, state: Reconstruction) -> bool:
-        """Report a step; whether there may be another one."""
-        nonlocal done
-        if not math.isfinite(loss):
-            raise DivergedError(f"The loss became {loss} in iteration {done} of stage 2.")
-        progress(loss)
-        on_iteration(done, state)
-        done += 1
-        return done < iterations
-
+    steps = Steps(iterations, progress, on_iteration)
     current = reconstruction.with_parameters(reconstruction.parameters.detached())
     trust = [landmark_weights(current.scene(photo), embedding) for photo, embedding in enumerate(embeddings)]
     with torch.no_grad():
         for pixels in WORKING_PIXELS:
-            if done >= iterations:
+            if not steps.left:
                 break
             photos = [
                 PhotoProblem(
@@ -99,22 +88,47 @@ def fit_by_gauss_newton(
                 )
                 for seen, embedding, weight in zip(observations, embeddings, trust, strict=True)
             ]
-            current = _descended(current, photos, weights, count)
+            current = _descended(current, photos, weights, steps)
     return current
 
 
+@dataclass
+class Steps:
+    """Counts and reports steps."""
+
+    left: int  # that may still be taken
+    progress: Callable[[float], None]
+    on_iteration: Callable[[int, Reconstruction], None]
+    done: int = 0
+
+    def check(self, loss: float) -> float:
+        """The loss of a state that steps start from.
+
+        Raises
+        ------
+        DivergedError: if it is NaN or infinite.
+        """
+        if not math.isfinite(loss):
+            raise DivergedError(f"The loss became {loss} in iteration {self.done} of stage 2.")
+        return loss
+
+    def taken(self, loss: float, state: Reconstruction) -> None:
+        """Report a step that led to a state, or back to it."""
+        self.progress(loss)
+        self.on_iteration(self.done, state)
+        self.done += 1
+        self.left -= 1
+
+
 def _descended(
-    current: Reconstruction,
-    photos: Sequence[PhotoProblem],
-    weights: StatisticalWeights,
-    count: Callable[[float, Reconstruction], bool],
+    current: Reconstruction, photos: Sequence[PhotoProblem], weights: StatisticalWeights, steps: Steps
 ) -> Reconstruction:
     """Where steps at one size of the photos end: first of light and albedo alone, then of everything."""
     images = [photo.drawn(current[number]) for number, photo in enumerate(photos)]
-    current, _ = _stepped(current, photos, images, weights, None, count)
+    current = _stepped(current, photos, images, weights, None, steps)
     parameters = current.parameters
     basis = shape_basis(current.model, parameters.identity[0], parameters.expression[0])
-    return _stepped(current, photos, images, weights, basis, count)[0]
+    return _stepped(current, photos, images, weights, basis, steps)
 
 
 def _stepped(
@@ -123,12 +137,12 @@ def _stepped(
     images: Sequence[LinearImage],
     weights: StatisticalWeights,
     basis: Tensor | None,
-    count: Callable[[float, Reconstruction], bool],
-) -> tuple[Reconstruction, float]:
-    """Where steps end, of light and albedo alone without a basis of the geometry; and the loss there."""
-    loss = _loss(current, photos, images, weights)
+    steps: Steps,
+) -> Reconstruction:
+    """Where steps end; they are of light and albedo alone where no basis of the geometry is given."""
+    loss = steps.check(_loss(current, photos, images, weights))
     damping, system = FIRST_DAMPING, None
-    while damping < MOST_DAMPING:
+    while steps.left and damping < MOST_DAMPING:
         if system is None:
             system = System.of(current, photos, images, weights, basis)
         moved = system.step(current, damping)
@@ -140,9 +154,10 @@ def _stepped(
         if gain > 0:
             current, images, loss, system = moved, drawn, after, None
         damping = max(damping / 3, LEAST_DAMPING) if gain > 0 else damping * 10
-        if not count(loss, current) or 0 < gain < ENOUGH:
+        steps.taken(loss, current)
+        if 0 < gain < ENOUGH:
             break
-    return current, loss
+    return current
 
 
 def _loss(

@@ -182,8 +182,7 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     # The two chromophores alone are yellower than the mean of measured skin (Cooksey et al., "Reference data
     # set of human skin reflectance", 2014: about 1 : 0.6 : 0.45).
     undertone[0] = [0.03, 0.04, 0.14]
-    # Wide, because the chromophores alone make dark skin too saturated: red over blue is 5.8 there.
-    undertone[index["undertone"]] = [0.04, 0.0, -0.16]
+    undertone[index["undertone"]] = [0.025, 0.0, -0.08]
 
     other = np.zeros((size, count, 3))
     eyes = ~np.isnan(head.eye_angle)

@@ -50,6 +50,6 @@ def test_a_photo_of_a_known_head_is_reconstructed_as_well_as_before(tmp_path: Pa
     assert third["geometry"]["median"] < 1.05 * mean["geometry"]["median"]
     assert third["geometry"]["median"] < 1.6
     assert third["albedo"]["error"] < 0.22 < mean["albedo"]["error"]
-    assert second["light"]["matt"] < mean["light"]["matt"]
+    assert second["light"]["diffuse"] < mean["light"]["diffuse"]
     assert third["psnr"] > 28 > mean["psnr"]
     assert third["relit"]["psnr"] > mean["relit"]["psnr"]

@@ -56,6 +56,17 @@ def roughness_weights(roughness: Tensor) -> Tensor:
     return torch.cat(weights, 1)
 
 
+def lobe_at(response: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The parts of A and of B [C, P] at every pixel's roughness, of a response [C, 1 + 2 LEVELS, P].
+
+    Parameters
+    ----------
+    weights: [P, LEVELS] of the levels, or their derivatives.
+    """
+    plain, grazing = ((weights.T * part).sum(1) for part in response[:, 1:].unflatten(1, (2, LEVELS)).unbind(1))
+    return plain, grazing
+
+
 def vectors_size(pixels: int, bands: int) -> int:
     """How many numbers the vectors of so many pixels are."""
     return bands**2 * (1 + 2 * LEVELS) * pixels

@@ -20,7 +20,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nextface.fitting.light_transfer import LEVELS, roughness_weights, transfer_vectors
+from nextface.fitting.light_transfer import lobe_at, roughness_weights, transfer_vectors
 from nextface.fitting.point_motion import image_motion, turn_motion
 from nextface.fitting.working_photo import WorkingPhoto
 from nextface.lighting import positive_lobes, to_light_frame
@@ -76,7 +76,7 @@ class LinearImage:
         """Linear radiance [P, 3] under these parameters' albedo and light; the geometry stays what it was."""
         diffuse, specular, roughness = self._reflectance(parameters.albedo)
         response = self._response(parameters)
-        plain, grazing = _lobe(response, roughness_weights(roughness))
+        plain, grazing = lobe_at(response, roughness_weights(roughness))
         return (diffuse.T * response[:, 0] + specular.T * plain + grazing).T
 
     def albedo_slopes(self, parameters: Parameters) -> Tensor:
@@ -84,7 +84,6 @@ class LinearImage:
 
         Those of the reflectance itself are kept from the first call on.
         """
-
         if self._reflectance_slopes is None:
             self._reflectance_slopes = self._mean_slopes(parameters.albedo)
         _, specular, roughness = self._reflectance(parameters.albedo)
@@ -92,8 +91,8 @@ class LinearImage:
         weights, change = torch.autograd.functional.jvp(
             roughness_weights, roughness, torch.ones_like(roughness)
         )
-        plain, _ = _lobe(response, weights)
-        plain_change, grazing_change = _lobe(response, change)
+        plain, _ = lobe_at(response, weights)
+        plain_change, grazing_change = lobe_at(response, change)
         by_roughness = specular.T * plain_change + grazing_change
         diffuse, specular_slope, roughness_slope = self._reflectance_slopes.split(CHANNELS, 1)
         return (
@@ -105,7 +104,7 @@ class LinearImage:
     def light_slopes(self, parameters: Parameters) -> Tensor:
         """Derivatives [3, P, LIGHT_LOBES] of every channel by the logarithms of its lobes' powers."""
         diffuse, specular, roughness = self._reflectance(parameters.albedo)
-        plain, grazing = _lobe(self._vectors, roughness_weights(roughness))
+        plain, grazing = lobe_at(self._vectors, roughness_weights(roughness))
         glossy = specular.T * plain + grazing  # [bands^2, P]
         transfer = diffuse.T[:, None] * self._vectors[:, 0] + glossy  # [3, bands^2, P]
         power = parameters.light[0].exp().T[:, None]  # [3, 1, LOBES]
@@ -214,14 +213,3 @@ class LinearImage:
         """Mean diffuse albedo [P, 3], F0 [P, 1] and roughness [P, 1] of the pixels."""
         diffuse, specular, roughness = self._mean(self._vertex_values(albedo)[0]).split(CHANNELS, 1)
         return diffuse, specular, roughness
-
-
-def _lobe(response: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The lobe's two parts [C, P] at every pixel's roughness, from what arrives [C, 1 + 2 LEVELS, P].
-
-    Parameters
-    ----------
-    weights: [P, LEVELS] of the levels, or their derivatives.
-    """
-    plain, grazing = ((weights.T * part).sum(1) for part in response[:, 1:].unflatten(1, (2, LEVELS)).unbind(1))
-    return plain, grazing

@@ -27,7 +27,13 @@ from nextface.fitting.coarse import (
     landmark_weights,
 )
 from nextface.fitting.linear_image import LinearImage
-from nextface.fitting.losses import EMPTY_PIXEL_PENALTY, MOST_PULLS, light_residual_slopes, light_residuals
+from nextface.fitting.losses import (
+    EMPTY_PIXEL_PENALTY,
+    MOST_PULLS,
+    landmark_term,
+    light_residual_slopes,
+    light_residuals,
+)
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
 from nextface.fitting.point_motion import POSE, image_motion, shape_basis
@@ -285,10 +291,10 @@ class PhotoProblem:
         robust = squares / (1 + squares / OUTLIER_RESIDUAL**2)
         empty = EMPTY_PIXEL_PENALTY * (1 - image.points.coverage[seen.mask]).sum()
         total = PHOTO_SCALE * ((robust * inside).sum() + empty) / seen.mask.sum()
-        offsets = self._landmark_offsets(state)
-        distance = offsets.square().sum(1)
-        landmarks = 8 * ((1 + distance / 4).sqrt() - 1) * self.trust / self.trust.sum()
-        total = total + self.weights.landmarks * landmarks.sum()
+        points = landmark_points(state.vertices(), state.model, self.embedding)
+        projected = state.camera().project(points)[0]
+        landmarks = landmark_term(projected, self.observation, self.embedding.indices, self.trust)
+        total = total + self.weights.landmarks * landmarks
         pulled, vertex = self._empty_pixels(state, image)
         if len(pulled):
             offsets = self._hundredths(state.camera().project(state.vertices()[:, vertex])[0] - pulled)

@@ -8,7 +8,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from nextface.fitting.light_transfer import LEVELS, roughness_weights, transfer_vectors, vectors_size
+from nextface.fitting.light_transfer import lobe_at, roughness_weights, transfer_vectors, vectors_size
 from nextface.lighting import project_map
 from nextface.pixel_points import PixelPoints, WeightedRows
 from nextface.scene import Scene
@@ -104,10 +104,7 @@ class _Photo:
         diffuse, specular, roughness = self._averages(values).split([3, 1, 1], 1)
         # [3, 1 + 2 LEVELS, P]: in this layout the product and its gradient by the light read memory in order.
         response = (light.T @ self._vectors.flatten(1)).unflatten(1, self._vectors.shape[1:])
-        weights = roughness_weights(roughness).T
-        plain, grazing = (
-            (weights * part).sum(1) for part in response[:, 1:].unflatten(1, (2, LEVELS)).unbind(1)
-        )
+        plain, grazing = lobe_at(response, roughness_weights(roughness))
         colour = diffuse.T * response[:, 0] + specular.T * plain + grazing
         coverage = self._points.coverage
         image = colour.new_zeros(coverage.numel(), 3).index_copy(0, self._points.pixel, colour.T)

@@ -26,8 +26,9 @@ from nextface.fitting.illumination import guess_light
 from nextface.fitting.observation import Observation, Target
 from nextface.fitting.refine import MapWeights, refine
 from nextface.fitting.refinement_space import complete, refinement_space
-from nextface.fitting.statistical import StatisticalWeights, fit_statistical
+from nextface.fitting.statistical import fit_statistical
 from nextface.fitting.statistical_newton import fit_by_gauss_newton
+from nextface.fitting.statistical_terms import StatisticalWeights
 from nextface.fitting.transfer_renderer import can_transfer, with_transfer
 from nextface.landmarks.embedding import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding

@@ -428,7 +428,7 @@ def test_nan_stops_a_run_and_keeps_the_last_good_state(
 def test_a_loss_that_is_not_finite_stops_gauss_newton(
     tiny_config: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nextface.fitting.statistical_newton.PHOTO_SCALE", float("inf"))
+    monkeypatch.setattr("nextface.fitting.photo_problem.PHOTO_SCALE", float("inf"))
     before = checkpoint_of(finished, 1)
     with pytest.raises(DivergedError, match="iteration 0 of stage 2"):
         reconstruct(PORTRAIT, tmp_path, tiny_config, checkpoint=before)

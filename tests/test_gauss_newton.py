@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from nextface.fitting.coarse import _problem, _solution
+from nextface.fitting.layout import Layout
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.losses import (
     EXPOSURE_WEIGHT,
@@ -24,7 +26,10 @@ from nextface.fitting.losses import (
 )
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
+from nextface.fitting.photo_problem import PhotoProblem
 from nextface.fitting.point_motion import image_motion, shape_basis
+from nextface.fitting.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber, pseudo_huber_weight
+from nextface.fitting.statistical_terms import StatisticalWeights
 from nextface.fitting.working_photo import WorkingPhoto
 from nextface.models import create as create_model
 from nextface.reconstruction import Reconstruction
@@ -235,3 +240,78 @@ def test_landmarks_of_stage_1_move_as_their_slopes_say(state: Reconstruction) ->
     unknown = _solution(state, problem)
     slopes = torch.autograd.functional.jacobian(problem.residuals, unknown)
     assert torch.allclose(problem.jacobian(unknown), slopes, rtol=1e-6, atol=1e-8)
+
+
+def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction) -> None:
+    """For the geometry without the pixels' part, which an image that stands still has not."""
+    points = torch.rand(478, 2, generator=torch.Generator().manual_seed(2)) * SIZE
+    mask = torch.ones(SIZE, SIZE, dtype=torch.bool)  # much of it empty
+    srgb = torch.rand(SIZE, SIZE, 3, generator=torch.Generator().manual_seed(4))
+    seen = Observation(srgb, mask, ~mask, "mediapipe", points, {"jawOpen": 0.6}, 300.0, 0.1)
+    embedding = state.model.landmarks("mediapipe")
+    assert embedding is not None
+    parameters = state.parameters
+    basis = shape_basis(state.model, parameters.identity[0], parameters.expression[0])
+    layout = Layout.of(parameters, geometry=True)
+    names = ("expression", "rotation", "translation", "focal", "light")
+
+    def gradients(weights: StatisticalWeights) -> tuple[Tensor, Tensor]:
+        """Of the loss and of the equations."""
+        problem = PhotoProblem(
+            WorkingPhoto.of(seen, 2000),
+            seen,
+            embedding,
+            torch.linspace(0.1, 1, 478),
+            VertexRenderer(),
+            weights,
+            True,
+        )
+        image = problem.drawn(state)
+        leaves = {
+            name: getattr(parameters, name).clone().requires_grad_() for name in ("identity", "albedo", *names)
+        }
+        problem.loss(state.with_parameters(replace(parameters, **leaves)), image).backward()
+        slopes = [leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in leaves.values()]
+        slopes[-1] = slopes[-1].mT
+        with torch.no_grad():
+            equations = problem.equations(state, image, layout, basis)
+        return torch.cat([slope.flatten() for slope in slopes]).double(), 2 * equations.gradient
+
+    loss, equations = gradients(StatisticalWeights(1.0, 0.0, 2.0, 0.0, 0.2))
+    still, pixels_only = gradients(StatisticalWeights(0.0, 0.0, 0.0, 0.0, 0.0))
+    sizes = list(layout.sizes.values())
+    parts = zip(layout.sizes, loss.split(sizes), equations.split(sizes), strict=True)
+    without = dict(zip(layout.sizes, (pixels_only - still).split(sizes), strict=True))
+    for name, right, found in parts:
+        error = (found - without[name] - right).norm() / right.norm()
+        assert float(error) < 1e-3, (name, float(error))
+
+
+def test_light_and_albedo_alone_move_as_they_would_beside_a_geometry_that_stands_still() -> None:
+    model = create_model("open")
+    start = person(model, SIZE)
+    alone, everything = (Layout.of(start.parameters, geometry=geometry) for geometry in (False, True))
+    assert alone.shared == start.parameters.albedo.numel()
+    generator = torch.Generator().manual_seed(5)
+    steps = {name: torch.randn(size, generator=generator) for name, size in alone.sizes.items()}
+    moved = alone.moved(start.parameters, steps["albedo"], [steps["light"]])
+    still = {name: torch.zeros(size) for name, size in everything.sizes.items()} | steps
+    row = torch.cat(list(still.values()))
+    beside = everything.moved(start.parameters, row[: everything.shared], [row[everything.shared :]])
+    for item in fields(moved):
+        assert torch.equal(getattr(moved, item.name), getattr(beside, item.name)), item.name
+    assert not torch.equal(moved.light, start.parameters.light)
+
+
+@pytest.mark.parametrize(
+    ("function", "weight"),
+    [(geman_mcclure, geman_mcclure_weight), (pseudo_huber, pseudo_huber_weight)],
+)
+def test_robust_weights_are_the_slopes_of_their_functions(
+    function: Callable[[Tensor, float], Tensor], weight: Callable[[Tensor, float], Tensor]
+) -> None:
+    squares = torch.tensor([0.0, 0.01, 0.5, 4.0, 100.0], dtype=torch.float64, requires_grad=True)
+    values = function(squares, 0.7)
+    (slopes,) = torch.autograd.grad(values.sum(), squares)
+    assert torch.allclose(slopes, weight(squares.detach(), 0.7))
+    assert float(slopes[0]) == 1 and float(values.detach()[1]) == pytest.approx(0.01, rel=0.03)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
+from nextface.fitting.coverage import coverage_term
 from nextface.fitting.domains import TexelDomain, VertexDomain, doubled
-from nextface.fitting.losses import WHITE_CARD, PhotoTerm, coverage_term, landmark_term, light_term
+from nextface.fitting.losses import WHITE_CARD, PhotoTerm, landmark_term, light_term
 from nextface.fitting.observation import Observation
 from nextface.fitting.refine import BROAD_FACTOR, CHROMA_FACTOR, MapWeights, regulariser
 from nextface.fitting.sampling import render_seed

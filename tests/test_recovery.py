@@ -24,7 +24,7 @@ import renderers
 from nextface import Config, reconstruct
 from nextface.config import DEFAULTS
 from nextface.fitting.losses import PhotoTerm
-from nextface.fitting.statistical import OUTLIER_RESIDUAL
+from nextface.fitting.statistical_terms import OUTLIER_RESIDUAL
 from nextface.fitting.visibility import vertex_visibility
 from nextface.lighting import cosine_kernel, scale_bands, sh_basis, to_light_frame
 from nextface.models import create as create_model

@@ -29,7 +29,8 @@ from nextface.fitting.losses import PhotoTerm
 from nextface.fitting.observation import Observation
 from nextface.fitting.refine import MapWeights, refine
 from nextface.fitting.refinement_space import refinement_space
-from nextface.fitting.statistical import StatisticalWeights, _priors, fit_statistical
+from nextface.fitting.statistical import _priors, fit_statistical
+from nextface.fitting.statistical_terms import StatisticalWeights
 from nextface.fitting.visibility import relative_visibility
 from nextface.models import create as create_model
 from nextface.progress import Silent

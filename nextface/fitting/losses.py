@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from nextface.fitting.observation import Observation
+from nextface.fitting.robust import geman_mcclure_weight, pseudo_huber
 from nextface.lighting import fibonacci_directions
 from nextface.reconstruction import LIGHT_LOBES
 
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
-MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
+LANDMARK_OUTLIER = 2.0  # hundredths of the face's size, beyond which landmarks count linearly
 HUE_WEIGHT = 30.0  # of each lobe's hue
 CONTRAST_WEIGHT = 0.02  # between lobes
 TINT_WEIGHT = 30.0  # of the hue of a card that they light
@@ -57,36 +58,16 @@ class PhotoTerm:
             return torch.ones_like(render[..., 0])
         residual = (self.mean_render - seen.linear) * seen.slope
         self.mean_render = RENDER_MEMORY * self.mean_render + (1 - RENDER_MEMORY) * render
-        weight = (1 + residual.square().mean(-1) / self.outlier**2) ** -2
+        weight = geman_mcclure_weight(residual.square().mean(-1), self.outlier)
         brighter = residual.mean(-1) >= 0
         return torch.where(seen.clipped & brighter, torch.zeros_like(weight), weight)
 
 
 def landmark_term(projected: Tensor, observation: Observation, indices: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean squared distance of landmarks [L, 2], in hundredths of the face's size."""
-    offsets = (projected - observation.landmarks[indices]) * (100 / observation.face_size)
-    distance = offsets.square().sum(-1)
-    robust = 8 * ((1 + distance / 4).sqrt() - 1)  # pseudo-Huber: linear beyond 2 % of the face
+    offsets = observation.hundredths(projected - observation.landmarks[indices])
+    robust = pseudo_huber(offsets.square().sum(-1), LANDMARK_OUTLIER)
     return (robust * weights).sum() / weights.sum().clamp(min=1e-9)
-
-
-def coverage_term(projected: Tensor, alpha: Tensor, observation: Observation) -> Tensor:
-    """How far the face falls short of the mask: 0 where it covers every pixel of it.
-
-    A ray tracer's gradient does not see silhouettes move. So each pixel of the mask that the face leaves empty
-    pulls the vertex [V, 2] whose projection is nearest, as in an iterative closest point step.
-
-    Returns
-    -------
-    Squared distances in hundredths of the face's size, summed, over a hundredth of the mask's pixels.
-    """
-    empty = (observation.mask & (alpha.detach() < 0.5)).nonzero().flip(1) + 0.5
-    if not len(empty):
-        return projected.new_zeros(())
-    pulled = empty[:: -(-len(empty) // MOST_PULLS)].to(projected)
-    nearest = torch.cdist(pulled, projected.detach()).argmin(1)
-    offsets = (projected[nearest] - pulled) * (100 / observation.face_size)
-    return offsets.square().sum(-1).mean() * len(empty) / (0.01 * observation.mask.sum())
 
 
 def light_term(light: Tensor) -> Tensor:

@@ -49,6 +49,10 @@ class Observation:
         extent = self.landmarks.amax(0) - self.landmarks.amin(0)
         return float(torch.sqrt(extent.prod()))
 
+    def hundredths(self, pixels: Tensor) -> Tensor:
+        """Distances in pixels of the processed frame as hundredths of the face's size."""
+        return pixels * (100 / self.face_size)
+
 
 @dataclass(frozen=True)
 class Target:

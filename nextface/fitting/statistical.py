@@ -6,9 +6,8 @@ This is the way through the renderer's own gradients, for what light transfer ca
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -21,14 +20,20 @@ from nextface.fitting.coarse import (
     landmark_points,
     landmark_weights,
 )
-from nextface.fitting.losses import coverage_term, landmark_term, light_term
+from nextface.fitting.coverage import coverage_term
+from nextface.fitting.losses import landmark_term, light_term
 from nextface.fitting.observation import Observation
+from nextface.fitting.statistical_terms import (
+    FOCAL_WEIGHT,
+    OUTLIER_RESIDUAL,
+    StatisticalWeights,
+    focal_surprise,
+)
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.reconstruction import Parameters, Reconstruction
 from nextface.scene import Scene
 from renderers.renderer import Renderer
 
-OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
 LIGHT_FIRST = 0.25  # fraction of the iterations in which only light and albedo move
 LEARNING_RATES = {  # a step, in each parameter's unit
     "identity": 0.04,
@@ -39,20 +44,8 @@ LEARNING_RATES = {  # a step, in each parameter's unit
     "focal": 0.002,
     "light": 0.05,
 }
-FOCAL_WEIGHT = 0.1  # of the focal length's prior: squared standard deviations
 APPEARANCE = ("albedo", "light")
 LAST_RATE = 0.1  # learning rates fall to this fraction of their start, along a cosine
-
-
-@dataclass(frozen=True)
-class StatisticalWeights:
-    """Weights of the terms beside photo-consistency; each term is a mean."""
-
-    landmarks: float
-    identity: float
-    expression: float
-    albedo: float
-    light: float
 
 
 def fit_statistical(
@@ -110,8 +103,7 @@ def fit_statistical(
         projected = scene.camera.project(points)[0]
         term = landmark_term(projected, observation, embedding.indices, trust[photo])
         term = term + coverage_term(outline, image[..., 3], observation)
-        focal = scene.camera.intrinsics[0, 0, 0].log()
-        surprise = (focal - math.log(observation.focal)) / observation.focal_spread
+        surprise = focal_surprise(scene.camera.intrinsics[0, 0, 0].log(), observation)
         return weights.landmarks * term + FOCAL_WEIGHT * surprise.square()
 
     for iteration in range(iterations):

@@ -12,7 +12,7 @@ from rendered_photo import person
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
-from nextface.fitting.coarse import _problem, _solution
+from nextface.fitting.coarse import _problem, _solution, landmark_points
 from nextface.fitting.layout import Layout
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.losses import (
@@ -32,6 +32,7 @@ from nextface.fitting.robust import geman_mcclure, geman_mcclure_weight, pseudo_
 from nextface.fitting.statistical_terms import StatisticalWeights
 from nextface.fitting.working_photo import WorkingPhoto
 from nextface.models import create as create_model
+from nextface.raster import rasterize_scene
 from nextface.reconstruction import Reconstruction
 from renderers.vertex import VertexRenderer
 
@@ -242,65 +243,79 @@ def test_landmarks_of_stage_1_move_as_their_slopes_say(state: Reconstruction) ->
     assert torch.allclose(problem.jacobian(unknown), slopes, rtol=1e-6, atol=1e-8)
 
 
-def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction) -> None:
-    """For the geometry without the pixels' part, which an image that stands still has not."""
-    points = torch.rand(478, 2, generator=torch.Generator().manual_seed(2)) * SIZE
-    mask = torch.ones(SIZE, SIZE, dtype=torch.bool)  # much of it empty
-    srgb = torch.rand(SIZE, SIZE, 3, generator=torch.Generator().manual_seed(4))
-    seen = Observation(srgb, mask, ~mask, "mediapipe", points, {"jawOpen": 0.6}, 300.0, 0.1)
+@pytest.mark.parametrize("term", ["pixels", "landmarks", "empty pixels", "expression", "light"])
+def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction, term: str) -> None:
+    """Term by term; the pixels' by albedo and light, because an image that stands still knows no geometry."""
     embedding = state.model.landmarks("mediapipe")
     assert embedding is not None
-    parameters = state.parameters
-    basis = shape_basis(state.model, parameters.identity[0], parameters.expression[0])
-    layout = Layout.of(parameters, geometry=True)
-    names = ("expression", "rotation", "translation", "focal", "light")
+    generator = torch.Generator().manual_seed(2)
+    on_face = rasterize_scene(state.scene()).triangle >= 0
+    srgb = torch.rand(SIZE, SIZE, 3, generator=generator)
+    points = torch.rand(478, 2, generator=generator) * SIZE
+    if term == "empty pixels":
+        on_face = on_face.roll(5, 1)
+        points = state.camera().project(landmark_points(state.vertices(), state.model, embedding))[0]
+    seen = Observation(srgb, on_face, ~on_face, "mediapipe", points, {"jawOpen": 0.6}, 300.0, 0.1)
+    layout = Layout.of(state.parameters, geometry=True)
+    basis = shape_basis(state.model, state.parameters.identity[0], state.parameters.expression[0])
 
-    def gradients(weights: StatisticalWeights) -> tuple[Tensor, Tensor]:
-        """Of the loss and of the equations."""
+    def gradients(**chosen: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Of the loss and of the equations, with these weights and no others."""
+        weights = dict.fromkeys((item.name for item in fields(StatisticalWeights)), 0.0) | chosen
         problem = PhotoProblem(
-            WorkingPhoto.of(seen, 2000),
+            WorkingPhoto.of(seen, 10**6),
             seen,
             embedding,
             torch.linspace(0.1, 1, 478),
             VertexRenderer(),
-            weights,
-            True,
+            StatisticalWeights(**weights),
+            optimize_focal=True,
         )
         image = problem.drawn(state)
-        leaves = {
-            name: getattr(parameters, name).clone().requires_grad_() for name in ("identity", "albedo", *names)
+        leaves = {name: getattr(state.parameters, name).clone().requires_grad_() for name in layout.sizes}
+        problem.loss(state.with_parameters(replace(state.parameters, **leaves)), image).backward()
+        slopes = {
+            name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()
         }
-        problem.loss(state.with_parameters(replace(parameters, **leaves)), image).backward()
-        slopes = [leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in leaves.values()]
-        slopes[-1] = slopes[-1].mT
+        slopes["light"] = slopes["light"].mT
         with torch.no_grad():
-            equations = problem.equations(state, image, layout, basis)
-        return torch.cat([slope.flatten() for slope in slopes]).double(), 2 * equations.gradient
+            equations = 2 * problem.equations(state, image, layout, basis).gradient
+        rows = equations.split(list(layout.sizes.values()))
+        return slopes, dict(zip(layout.sizes, rows, strict=True))
 
-    loss, equations = gradients(StatisticalWeights(1.0, 0.0, 2.0, 0.0, 0.2))
-    still, pixels_only = gradients(StatisticalWeights(0.0, 0.0, 0.0, 0.0, 0.0))
-    sizes = list(layout.sizes.values())
-    parts = zip(layout.sizes, loss.split(sizes), equations.split(sizes), strict=True)
-    without = dict(zip(layout.sizes, (pixels_only - still).split(sizes), strict=True))
-    for name, right, found in parts:
-        error = (found - without[name] - right).norm() / right.norm()
-        assert float(error) < 1e-3, (name, float(error))
+    without, without_rows = gradients()
+    if term == "pixels":
+        pairs = [(without[name], without_rows[name]) for name in ("albedo", "light")]
+    else:
+        slopes, rows = gradients(**{"landmarks" if term == "empty pixels" else term: 1.0})
+        pairs = [(slopes[name] - without[name], rows[name] - without_rows[name]) for name in slopes]
+        pairs = [(slope, row) for slope, row in pairs if slope.any()]
+    assert pairs
+    for slope, row in pairs:
+        assert torch.allclose(row, slope.flatten().double(), rtol=0, atol=2e-3 * float(slope.abs().max()))
 
 
-def test_light_and_albedo_alone_move_as_they_would_beside_a_geometry_that_stands_still() -> None:
-    model = create_model("open")
-    start = person(model, SIZE)
-    alone, everything = (Layout.of(start.parameters, geometry=geometry) for geometry in (False, True))
-    assert alone.shared == start.parameters.albedo.numel()
-    generator = torch.Generator().manual_seed(5)
-    steps = {name: torch.randn(size, generator=generator) for name, size in alone.sizes.items()}
-    moved = alone.moved(start.parameters, steps["albedo"], [steps["light"]])
-    still = {name: torch.zeros(size) for name, size in everything.sizes.items()} | steps
-    row = torch.cat(list(still.values()))
-    beside = everything.moved(start.parameters, row[: everything.shared], [row[everything.shared :]])
-    for item in fields(moved):
-        assert torch.equal(getattr(moved, item.name), getattr(beside, item.name)), item.name
-    assert not torch.equal(moved.light, start.parameters.light)
+def test_steps_reach_the_parameters_that_they_are_of(state: Reconstruction) -> None:
+    """The same ones, whether the geometry has a place in the row or not."""
+    old = state.parameters
+    alone, everything = (Layout.of(old, geometry=geometry) for geometry in (False, True))
+    assert (alone.shared, everything.shared) == (old.albedo.numel(), old.albedo.numel() + old.identity.numel())
+    rows = [torch.zeros(layout.unknowns) for layout in (alone, everything)]
+    for layout, row in zip((alone, everything), rows, strict=True):
+        row[layout.first("albedo") + 2] = 0.25
+        row[layout.first("light") + 256 + 7] = -0.5  # green
+    rows[1][everything.first("translation") + 2] = 9.0
+    moved = [
+        layout.moved(old, row[: layout.shared], [row[layout.shared :]])
+        for layout, row in zip((alone, everything), rows, strict=True)
+    ]
+    for new, depth in zip(moved, (0.0, 9.0), strict=True):
+        expected = {item.name: getattr(old, item.name).clone() for item in fields(old)}
+        expected["albedo"][0, 2] += 0.25
+        expected["light"][0, 7, 1] -= 0.5
+        expected["translation"][0, 2] += depth
+        for name, values in expected.items():
+            assert torch.equal(getattr(new, name), values), name
 
 
 @pytest.mark.parametrize(

@@ -120,13 +120,17 @@ class Surface:
 
 
 def _along_normals(points: np.ndarray, targets: np.ndarray, normals: np.ndarray, scaled: bool) -> Similarity:
-    """The small similarity that brings points [P, 3] to the planes through targets [P, 3]."""
+    """The small similarity that brings points [P, 3] to the planes through targets [P, 3].
+
+    Distances count in the points' own unit, after division by the scale: otherwise points that fit nowhere
+    would be shrunk to a spot.
+    """
     middle = points.mean(0)
     centred = points - middle
+    gaps = ((targets - points) * normals).sum(1)
     columns = [np.cross(centred, normals), normals]
     if scaled:
-        columns.append((centred * normals).sum(1, keepdims=True))
-    gaps = ((targets - points) * normals).sum(1)
+        columns.append(((centred * normals).sum(1) + gaps)[:, None])
     solution = np.linalg.lstsq(np.concatenate(columns, 1), gaps, rcond=None)[0]
     rotation = Rotation.from_rotvec(solution[:3]).as_matrix()
     scale = 1.0 + float(solution[6]) if scaled else 1.0

@@ -174,7 +174,9 @@ class Config:
         "Landmarks (stage 2): mean squared distance relative to the size of the face.",
         section="Weights of normalised terms: means, independent of photo, map and mesh size",
     )
-    weightIdentity: float = _weight(0.35, "Identity prior: mean squared standard deviations.")
+    weightIdentity: float = _weight(
+        0.35, "Identity prior: squared standard deviations, summed, per hundred coefficients."
+    )
     weightExpression: float = _weight(
         6.0, "Expression prior: mean squared distance from what the detector lets expect."
     )

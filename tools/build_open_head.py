@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from open_head import appearance, population, regions, statistics, topology, uv_layout
+from open_head import appearance, population, regions, smooth_variation, statistics, topology, uv_layout
 from open_head.source import RawData, fetch
 
 OUTPUT = Path(__file__).resolve().parents[1] / "nextface" / "models" / "data" / "open_head.npz"
-SEED, SAMPLES, COMPONENTS = 20171, 2000, 100
+SEED, SAMPLES = 20171, 2000
+COMPONENTS, SMOOTH_COMPONENTS = 100, 100  # of the population, and of what it does not vary
 TEETH_SHIFT = {
     "upper_teeth": (0.0, -5.5, 1.5),
     "lower_teeth": (0.0, 1.0, 1.0),
@@ -55,6 +56,8 @@ def build(package: Path) -> dict[str, NDArray]:
     weights, rigid = component_weights(raw, head)
     heads = population.draw(raw, head.controls, SAMPLES, SEED)
     model = statistics.principal_components(heads, head.control_mirror, weights, rigid, COMPONENTS)
+    smooth = smooth_variation.components(model.mean, head.control_mirror, SMOOTH_COMPONENTS)
+    identity = np.concatenate([model.basis, smooth])
     offsets = {name: head.controls @ shape for name, shape in raw.expressions().items()}
     expressions = statistics.symmetric_expressions(offsets, head.control_mirror)
 
@@ -74,14 +77,14 @@ def build(package: Path) -> dict[str, NDArray]:
     look = appearance.build(head, fine, places)
 
     identity_mirror = np.sign(
-        np.einsum("kcd,kcd->k", model.basis, statistics.reflect(model.basis, head.control_mirror))
+        np.einsum("kcd,kcd->k", identity, statistics.reflect(identity, head.control_mirror))
     )
     refine = head.refine.astype(np.float32)
     refine.sort_indices()
     half = np.float16
     return {
         "mean": mean,
-        "identity": model.basis.astype(half),
+        "identity": identity.astype(half),
         "identity_mirror": identity_mirror.astype(np.int8),
         "identity_explained": model.explained.astype(np.float32),
         "expression": np.stack([expressions[name] for name in sorted(expressions)]).astype(half),

@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 SMOOTH_MODES = 5
 COEFFICIENTS = (
     "melanin", "blood", "undertone", "lip_blood", "lip_melanin", "cheek_blood", "nose_blood", "eye_shadow",
-    "brow_density", "hair_lightness", "hair_redness", "beard_density", "scalp_hair", "sclera", "iris_lightness",
-    "iris_hue", "lower_face",
+    "brow_density", "hair_lightness", "hair_redness", "beard_density", "moustache", "chin_beard", "scalp_hair",
+    "sclera", "iris_lightness", "iris_hue", "lower_face",
     *(f"melanin_mode_{mode + 1}" for mode in range(SMOOTH_MODES)),
     *(f"blood_mode_{mode + 1}" for mode in range(SMOOTH_MODES)),
     "gloss", "shine", "lip_gloss", "roughness",
@@ -173,6 +173,10 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     hair[0] = 1.8 * share["brow"] - 2.6 * share["beard"] + 1.0 * share["scalp"] + 1.5 * share["lash"]
     hair[index["brow_density"]] = 0.7 * share["brow"]
     hair[index["beard_density"]] = 1.3 * share["beard"]
+    upper_lip = smooth_step(places.up, mouth[1] - 4, mouth[1] + 4) * smooth_step(places.side, 42, 30)
+    chin = smooth_step(places.up, mouth[1] + 4, mouth[1] - 4) * smooth_step(places.side, 36, 20)
+    hair[index["moustache"]] = 1.3 * share["beard"] * upper_lip
+    hair[index["chin_beard"]] = 1.3 * share["beard"] * chin
     hair[index["scalp_hair"]] = 1.2 * share["scalp"]
     hair_colour, undertone = np.zeros((size, 3)), np.zeros((size, 3))
     hair_colour[0] = np.log([0.042, 0.027, 0.019])

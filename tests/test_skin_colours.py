@@ -150,7 +150,7 @@ def tone_of(state: Reconstruction, diffuse: Tensor) -> float:
 
 
 @pytest.mark.parametrize("card", [0.8 * WHITE_CARD, WHITE_CARD])
-@pytest.mark.parametrize("name", ["light skin patch", "Monk 7", "dark skin patch", "Monk 8"])
+@pytest.mark.parametrize("name", ["light skin patch", "dark skin patch", "Monk 8"])
 def test_stage_2_tells_dark_skin_from_dim_light(name: str, card: float) -> None:
     """The head's colours are not the model's: they are scaled so that their mean is a published one."""
     truth = lit_by_a_key(person(load_open_head(), SIZE, turned=(0, 10)), card)
@@ -175,7 +175,6 @@ def test_stage_2_tells_dark_skin_from_dim_light(name: str, card: float) -> None:
         guess_light(start, seen), [seen], [embedding], renderer, weights, 12, False, ignore, ignore
     )
     true_tone = tone_of(truth, painted.diffuse[0])
-    print(name, card, true_tone, tone_of(found, found.model_material().diffuse[0]))
     assert abs(tone_of(found, found.model_material().diffuse[0]) - true_tone) < 15
 
 

@@ -177,10 +177,10 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     hair[index["beard_density"]] = 1.3 * share["beard"]
     hair[index["scalp_hair"]] = 1.2 * share["scalp"]
     hair_colour, undertone = np.zeros((size, 3)), np.zeros((size, 3))
-    hair_colour[0] = np.log([0.030, 0.020, 0.0145])
+    hair_colour[0] = np.log([0.034, 0.022, 0.0155])
     hair_colour[index["hair_lightness"]] = [0.55, 0.50, 0.42]
-    hair_colour[index["hair_redness"]] = [0.12, -0.05, -0.15]
-    hair_colour[index["melanin"]] = [-0.33, -0.28, -0.23]
+    hair_colour[index["hair_redness"]] = [0.12, -0.02, -0.08]
+    hair_colour[index["melanin"]] = [-0.26, -0.26, -0.26]
     # The two chromophores alone are yellower than the mean of measured skin (Cooksey et al., "Reference data
     # set of human skin reflectance", 2014: about 1 : 0.6 : 0.45).
     undertone[0] = [0.03, 0.04, 0.09]

@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from nextface.fitting.coverage import coverage_term
 from nextface.fitting.domains import TexelDomain, VertexDomain, doubled
-from nextface.fitting.losses import WHITE_CARD, PhotoTerm, landmark_term, light_term
+from nextface.fitting.losses import WHITE_CARD, PhotoTerm, landmark_term, light_term, usually_exposed
 from nextface.fitting.observation import Observation
 from nextface.fitting.refine import BROAD_FACTOR, CHROMA_FACTOR, MapWeights, regulariser
 from nextface.fitting.sampling import render_seed
@@ -116,6 +116,18 @@ def test_even_grey_light_as_cameras_expose_for_it_is_free_and_colour_costs_most(
     tinted[..., 0] += 0.3
     uneven[:, ::2] += 0.3
     assert float(light_term(tinted)) > 3 * float(light_term(uneven)) > 0
+
+
+def test_usual_exposure_costs_nothing_and_changes_nothing_but_the_power():
+    light = torch.randn(2, 256, 3, generator=torch.Generator().manual_seed(4))
+    exposed = usually_exposed(light)
+    factor = exposed - light
+    assert torch.allclose(factor, factor[:, :1, :1].expand_as(factor), atol=1e-5)
+    for alone in exposed:
+        step = torch.tensor([-0.1, 0.0, 0.1])
+        costs = [float(light_term((alone + by)[None])) for by in step]
+        assert costs[1] < min(costs[0], costs[2])
+        assert abs(costs[0] - costs[2]) < 1e-3  # the least is at the middle
 
 
 def test_regularisers_do_not_depend_on_the_resolution():

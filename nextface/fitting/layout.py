@@ -33,18 +33,23 @@ class Layout:
     sizes: dict[str, int]  # of the parameters that move, in their order
 
     @classmethod
-    def of(cls, parameters: Parameters, geometry: bool) -> Layout:
-        """The layout of all parameters, or, without the geometry, of albedo and light."""
+    def of(cls, parameters: Parameters, geometry: bool, light: bool = True) -> Layout:
+        """The layout of all parameters, or of those left without the geometry or the light."""
         names = ("identity", "albedo", "expression", "rotation", "translation", "focal")
         sizes = {
             name: getattr(parameters, name)[0].numel() for name in names if geometry or name not in GEOMETRY
         }
-        return cls({**sizes, "light": 3 * LIGHT_LOBES})
+        return cls({**sizes, "light": 3 * LIGHT_LOBES} if light else sizes)
 
     @property
     def geometry(self) -> bool:
         """Whether shape, pose and focal length move."""
         return "identity" in self.sizes
+
+    @property
+    def light(self) -> bool:
+        """Whether the light moves."""
+        return "light" in self.sizes
 
     @property
     def shared(self) -> int:

@@ -20,7 +20,9 @@ HUE_WEIGHT = 30.0  # of each lobe's hue
 CONTRAST_WEIGHT = 0.02  # between lobes
 TINT_WEIGHT = 30.0  # of the hue of a card that they light
 EXPOSURE_WEIGHT = 2.0  # of the exposure's logarithm
-WHITE_CARD = 0.7  # linear radiance that a white card is exposed to, half a stop under white
+# Linear radiance that a white card is exposed to. By the standard output sensitivity of ISO 12232, which most
+# cameras state, a card of 18 % comes out at 18 % of white.
+WHITE_CARD = 1.0
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 
 
@@ -79,8 +81,8 @@ def light_residuals(light: Tensor) -> Tensor:
     """What is squared and summed in `light_term`, for one photo's light [LIGHT_LOBES, 3]: a vector.
 
     Colour is held more tightly than contrast: most light is nearly white, and a tinted light could
-    otherwise explain any skin colour. Exposure is held loosely: cameras let a white card come out not
-    far below white, and little else tells dark skin under bright light from light skin in the dark.
+    otherwise explain any skin colour. Exposure is held loosely: cameras let a white card come out about
+    white, and little else tells dark skin under bright light from light skin in the dark.
     """
     grey = light.mean(-1)
     contrast = grey - (torch.logsumexp(grey, 0) - math.log(LIGHT_LOBES))
@@ -91,6 +93,12 @@ def light_residuals(light: Tensor) -> Tensor:
     exposure = (card.mean() / WHITE_CARD).log()[None]
     parts = (light - grey[:, None], contrast, tint, exposure)
     return torch.cat([root * part.flatten() for root, part in zip(_roots(), parts, strict=True)])
+
+
+def usually_exposed(light: Tensor) -> Tensor:
+    """Lights [N, LIGHT_LOBES, 3] of log powers, each scaled to the exposure that cameras aim for."""
+    shown = (_card().to(light) @ light.exp()).mean(-1)
+    return light + (WHITE_CARD / shown).log()[:, None, None]
 
 
 def light_residual_slopes(light: Tensor) -> Tensor:

@@ -88,9 +88,10 @@ class PhotoProblem:
             self._add_landmarks(total, state, layout, basis)
             self._add_pulls(total, state, image, layout, basis)
             self._add_priors_of_geometry(total, state, layout)
-        light, root = state.parameters.light[0], self.weights.light**0.5
-        slopes = light_residual_slopes(light)  # [R, LOBES, 3]
-        total.add(root * slopes.mT.flatten(1), root * light_residuals(light), layout.first("light"))
+        if layout.light:
+            light, root = state.parameters.light[0], self.weights.light**0.5
+            slopes = light_residual_slopes(light)  # [R, LOBES, 3]
+            total.add(root * slopes.mT.flatten(1), root * light_residuals(light), layout.first("light"))
         return total
 
     def bounds(self, state: Reconstruction, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -138,12 +139,13 @@ class PhotoProblem:
             blocks.append((layout.first("albedo"), image.albedo_slopes(parameters)[chosen]))
         if basis is not None:
             blocks += _shape_blocks(image.geometry_slopes(parameters, basis, colour)[chosen], layout)
-        light = image.light_slopes(parameters)[:, chosen]
+        light = image.light_slopes(parameters)[:, chosen] if layout.light else None
         for channel in range(3):
             factor = root[:, channel, None]
             mine = [(first, slopes[:, channel] * factor) for first, slopes in blocks]
-            place = layout.first("light") + channel * LIGHT_LOBES
-            total.add_block([*mine, (place, light[channel] * factor)], residual[:, channel])
+            if light is not None:
+                mine.append((layout.first("light") + channel * LIGHT_LOBES, light[channel] * factor))
+            total.add_block(mine, residual[:, channel])
 
     def _add_landmarks(
         self, total: NormalEquations, state: Reconstruction, layout: Layout, basis: Tensor

@@ -5,15 +5,17 @@ images come from light transfer, every pixel's derivatives are known (`nextface.
 unknowns are solved for at once: whatever trades off against each other, as light and albedo or pose and shape
 do, does so in one step (Levenberg, 1944; Marquardt, 1963). Robust weights are found again before every step.
 
-At every size of the photo, light and albedo move alone first, which costs next to nothing. Then the geometry
-moves with them, and rays are traced again after every step.
+First of all the light is exposed as cameras usually expose, and the albedo alone explains how bright the skin
+is: brighter light on darker skin looks nearly the same, so steps of both together would stop long before the
+priors have had their say. Then, at every size of the photo, light and albedo move alone first, which costs next
+to nothing. Then the geometry moves with them, and rays are traced again after every step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from nextface.errors import DivergedError
 from nextface.fitting.coarse import landmark_weights
 from nextface.fitting.layout import SHARED, Layout
 from nextface.fitting.linear_image import LinearImage
+from nextface.fitting.losses import usually_exposed
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
 from nextface.fitting.photo_problem import PhotoProblem
@@ -34,6 +37,7 @@ from renderers.renderer import ShadowCaster
 
 WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
 ENOUGH = 8e-3  # a step that lessens the loss by less than this fraction is the last one of its size
+ENOUGH_AT_FIRST = 0.05  # the same for steps of albedo alone
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-3, 2.0
 
 
@@ -61,7 +65,7 @@ def fit_by_gauss_newton(
     current = reconstruction.with_parameters(reconstruction.parameters.detached())
     trust = [landmark_weights(current.scene(photo), embedding) for photo, embedding in enumerate(embeddings)]
     with torch.no_grad():
-        for pixels in WORKING_PIXELS:
+        for number, pixels in enumerate(WORKING_PIXELS):
             if not steps.left:
                 break
             photos = [
@@ -70,7 +74,10 @@ def fit_by_gauss_newton(
                 )
                 for seen, embedding, weight in zip(observations, embeddings, trust, strict=True)
             ]
-            current = _descended(current, photos, weights, steps)
+            images = [photo.drawn(current[index]) for index, photo in enumerate(photos)]
+            if number == 0 and current.parameters.albedo.numel():
+                current = _toned(current, photos, images, weights, steps)
+            current = _descended(current, photos, images, weights, steps)
     return current
 
 
@@ -102,11 +109,27 @@ class Steps:
         self.left -= 1
 
 
+def _toned(
+    current: Reconstruction,
+    photos: Sequence[PhotoProblem],
+    images: Sequence[LinearImage],
+    weights: StatisticalWeights,
+    steps: Steps,
+) -> Reconstruction:
+    """The light as usually exposed, and an albedo that explains how bright the skin is in it."""
+    light = usually_exposed(current.parameters.light)
+    current = current.with_parameters(replace(current.parameters, light=light))
+    return _stepped(current, photos, images, weights, None, steps, ENOUGH_AT_FIRST, light_moves=False)
+
+
 def _descended(
-    current: Reconstruction, photos: Sequence[PhotoProblem], weights: StatisticalWeights, steps: Steps
+    current: Reconstruction,
+    photos: Sequence[PhotoProblem],
+    images: Sequence[LinearImage],
+    weights: StatisticalWeights,
+    steps: Steps,
 ) -> Reconstruction:
     """Where steps at one size of the photos end: first of light and albedo alone, then of everything."""
-    images = [photo.drawn(current[number]) for number, photo in enumerate(photos)]
     current = _stepped(current, photos, images, weights, None, steps)
     parameters = current.parameters
     basis = shape_basis(current.model, parameters.identity[0], parameters.expression[0])
@@ -120,13 +143,15 @@ def _stepped(
     weights: StatisticalWeights,
     basis: Tensor | None,
     steps: Steps,
+    enough: float = ENOUGH,
+    light_moves: bool = True,
 ) -> Reconstruction:
     """Where steps end; they are of light and albedo alone where no basis of the geometry is given."""
     loss = steps.check(_loss(current, photos, images, weights))
     damping, system = FIRST_DAMPING, None
     while steps.left and damping < MOST_DAMPING:
         if system is None:
-            system = System.of(current, photos, images, weights, basis)
+            system = System.of(current, photos, images, weights, basis, light_moves)
         moved = system.step(current, damping)
         drawn = images
         if basis is not None:
@@ -137,7 +162,7 @@ def _stepped(
             current, images, loss, system = moved, drawn, after, None
         damping = max(damping / 3, LEAST_DAMPING) if gain > 0 else damping * 10
         steps.taken(loss, current)
-        if 0 < gain < ENOUGH:
+        if 0 < gain < enough:
             break
     return current
 
@@ -173,9 +198,10 @@ class System:
         images: Sequence[LinearImage],
         weights: StatisticalWeights,
         basis: Tensor | None,
+        light_moves: bool,
     ) -> System:
         """The system around a state; without a basis of the geometry, for light and albedo alone."""
-        layout = Layout.of(current.parameters, geometry=basis is not None)
+        layout = Layout.of(current.parameters, basis is not None, light_moves)
         equations, bounds = [], []
         for number, (photo, image) in enumerate(zip(photos, images, strict=True)):
             alone = current[number]

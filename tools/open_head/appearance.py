@@ -132,7 +132,7 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
 
     melanin, blood = np.zeros((size, count)), np.zeros((size, count))
     melanin[0] = (
-        -0.40 + 0.10 * lips + 0.12 * np.clip(shadow, 0, 1) + 0.12 * lid - 0.06 * cheeks + 0.05 * (1 - face)
+        0.25 + 0.08 * lips + 0.09 * np.clip(shadow, 0, 1) + 0.09 * lid - 0.045 * cheeks + 0.04 * (1 - face)
     )
     blood[0] = (
         -0.10
@@ -144,20 +144,22 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
         + 0.25 * lid
         + 0.1 * spot(0, mouth[1] - 25, 16, 10)
     )
-    melanin[index["melanin"]] = 0.55 - 0.1 * lips
-    blood[index["blood"]] = 0.17
+    # The mean is brown skin in the middle of all people's L*, which then falls by about 10 a standard deviation
+    # down to the darkest skin and rises until the epidermis is nearly clear.
+    melanin[index["melanin"]] = 0.42 - 0.07 * lips
+    blood[index["blood"]] = 0.2
     blood[index["lip_blood"]] = 0.18 * lips
-    melanin[index["lip_melanin"]] = 0.22 * lips
+    melanin[index["lip_melanin"]] = 0.17 * lips
     blood[index["cheek_blood"]] = 0.16 * cheeks
     blood[index["nose_blood"]] = 0.16 * nose_tip
-    melanin[index["eye_shadow"]] = 0.12 * np.clip(shadow, 0, 1) + 0.06 * lid
+    melanin[index["eye_shadow"]] = 0.09 * np.clip(shadow, 0, 1) + 0.045 * lid
     blood[index["eye_shadow"]] = 0.10 * np.clip(shadow, 0, 1)
     lower = smooth_step(places.up, mouth[1] + 20, mouth[1] - 30)
-    melanin[index["lower_face"]] = 0.08 * (lower - 0.3)
+    melanin[index["lower_face"]] = 0.06 * (lower - 0.3)
     weight = np.where(skin & (places.socket < 0.5), 0.1 + 0.9 * face, 0)
     modes = smooth_modes(positions, head, weight, SMOOTH_MODES)
     for number, mode in enumerate(modes):
-        melanin[index[f"melanin_mode_{number + 1}"]] = 0.07 * mode
+        melanin[index[f"melanin_mode_{number + 1}"]] = 0.055 * mode
         blood[index[f"blood_mode_{number + 1}"]] = 0.06 * mode
 
     growth = {
@@ -179,14 +181,14 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     hair[index["chin_beard"]] = 1.3 * share["beard"] * chin
     hair[index["scalp_hair"]] = 1.2 * share["scalp"]
     hair_colour, undertone = np.zeros((size, 3)), np.zeros((size, 3))
-    hair_colour[0] = np.log([0.042, 0.027, 0.019])
+    hair_colour[0] = np.log([0.034, 0.022, 0.0155])
     hair_colour[index["hair_lightness"]] = [0.55, 0.50, 0.42]
-    hair_colour[index["hair_redness"]] = [0.12, -0.05, -0.15]
-    hair_colour[index["melanin"]] = [-0.25, -0.22, -0.18]
+    hair_colour[index["hair_redness"]] = [0.12, -0.02, -0.08]
+    hair_colour[index["melanin"]] = [-0.26, -0.26, -0.26]
     # The two chromophores alone are yellower than the mean of measured skin (Cooksey et al., "Reference data
     # set of human skin reflectance", 2014: about 1 : 0.6 : 0.45).
-    undertone[0] = [0.03, 0.04, 0.14]
-    undertone[index["undertone"]] = [0.025, 0.0, -0.08]
+    undertone[0] = [0.03, 0.04, 0.09]
+    undertone[index["undertone"]] = [0.03, 0.0, -0.09]
 
     other = np.zeros((size, count, 3))
     eyes = ~np.isnan(head.eye_angle)
@@ -228,7 +230,7 @@ def build(head: Head, positions: Array, places: Places) -> Appearance:
     roughness[0] = np.where(eyes, logit((0.17 - 0.1) / 0.9), roughness[0])
     roughness[0] = np.where((head.part >= 3) | inside, logit((0.28 - 0.1) / 0.9), roughness[0])
     dry = 1 - wet
-    specular[index["gloss"]] = 0.25 * dry
+    specular[index["gloss"]] = 0.15 * dry
     specular[index["shine"]], roughness[index["shine"]] = 0.15 * zone * dry, -0.25 * zone * dry
     specular[index["lip_gloss"]], roughness[index["lip_gloss"]] = 0.15 * lips, -0.35 * lips
     roughness[index["roughness"]] = 0.28 * dry

@@ -1,7 +1,8 @@
 """The colour of skin from two chromophores, integrated over the spectrum to linear sRGB.
 
-Light passes the epidermis, a Kubelka-Munk layer where melanin absorbs, twice, and is diffusely reflected by
-the dermis, where blood absorbs. Absorption and scattering are the published fits of S. L. Jacques, "Optical
+The horny layer sends a little light back before any pigment can absorb it. The rest passes the epidermis, a
+Kubelka-Munk layer where melanin absorbs, twice, and is diffusely reflected by the dermis, where blood
+absorbs. Absorption and scattering are the published fits of S. L. Jacques, "Optical
 properties of biological tissues: a review", Phys. Med. Biol. 58 (2013) and "Skin optics", Oregon Medical Laser
 Center News (1998); the molar extinction of haemoglobin is S. Prahl's compilation (omlc.org, 1998); the dermis'
 reflectance follows the diffusion approximation used there. Melanin and blood fractions span the ranges of
@@ -44,11 +45,12 @@ DAYLIGHT = np.array(
 HAEMOGLOBIN_GRAMS, HAEMOGLOBIN_MOLAR_MASS = 150.0, 64500.0  # g / l of blood, g / mol
 OXYGENATION = 0.7
 EPIDERMIS_CM = 0.006
-# Kubelka and Munk's theory gives 0.75 for a thick turbid layer; so thin a one sends less light back. Chosen by
-# eye, for the saturation of light skin.
-EPIDERMIS_BACKSCATTER = 0.35
+# Kubelka and Munk's theory gives 0.75 for a thick turbid layer; so thin a one sends less light back. This and
+# the next one are chosen by least squares on the published skin colours that tests/test_skin_colours.py lists.
+EPIDERMIS_BACKSCATTER = 0.4
+HORNY_LAYER = 0.015  # of all light, what never reaches melanin: it makes very dark skin greyer
 ESCAPE = 7.8  # Jacques' constant for skin's refractive index of 1.4
-MELANIN_RANGE = (0.008, 0.43)  # volume fraction of melanosomes in the epidermis
+MELANIN_RANGE = (0.005, 0.6)  # volume fraction of melanosomes in the epidermis
 BLOOD_RANGE = (0.0012, 0.08)  # volume fraction of blood in the dermis; lips reach the upper end
 DEGREE = 5
 
@@ -91,7 +93,8 @@ def skin_colour(melanin: Array, blood: Array) -> Array:
     dermis = np.exp(-ESCAPE / np.sqrt(3 * (1 + scattering / (blood * whole_blood + (1 - blood) * base))))
     weights = _colour_matching(wavelength) * DAYLIGHT[:, None]
     to_rgb = weights @ XYZ_TO_SRGB.T
-    spectrum = reflected + passed**2 * dermis / (1 - reflected * dermis)
+    below = reflected + passed**2 * dermis / (1 - reflected * dermis)
+    spectrum = HORNY_LAYER + (1 - HORNY_LAYER) * below
     return spectrum @ (to_rgb / to_rgb.sum(0))
 
 

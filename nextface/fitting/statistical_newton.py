@@ -41,7 +41,7 @@ from nextface.fitting.statistical import FOCAL_WEIGHT, OUTLIER_RESIDUAL, Statist
 from nextface.fitting.working_photo import WorkingPhoto
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.reconstruction import LIGHT_LOBES, Parameters, Reconstruction
-from renderers.renderer import ShadowCaster
+from renderers.renderer import Transferable
 
 WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
 DIRECTIONS = 256  # of light that are followed
@@ -61,7 +61,7 @@ def fit_by_gauss_newton(
     reconstruction: Reconstruction,
     observations: Sequence[Observation],
     embeddings: Sequence[LandmarkEmbedding],
-    renderer: ShadowCaster,
+    renderer: Transferable,
     weights: StatisticalWeights,
     iterations: int,
     optimize_focal: bool,
@@ -73,7 +73,7 @@ def fit_by_gauss_newton(
     Parameters
     ----------
     embeddings: where each photo's detector puts its points on the model.
-    renderer: says what casts shadows.
+    renderer: says what is reflected, and what casts shadows.
     iterations: the most steps; fewer where the loss stops falling.
     on_iteration: called after each step with its number and the current state, for debugging and interrupts.
 
@@ -273,7 +273,7 @@ class PhotoProblem:
     observation: Observation  # at the processed photo's size
     embedding: LandmarkEmbedding
     trust: Tensor  # [L] in the landmarks
-    renderer: ShadowCaster
+    renderer: Transferable
     weights: StatisticalWeights
     optimize_focal: bool
 
@@ -281,7 +281,7 @@ class PhotoProblem:
         """The photo's pixels at a reconstruction's geometry (N = 1), the mask's and their neighbours."""
         mask = self.photo.observation.mask[None, None].float()
         near = torch.nn.functional.max_pool2d(mask, 3, 1, 1)[0, 0] > 0
-        return LinearImage(state, self.photo, near, self.renderer.occlusion, DIRECTIONS)
+        return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS)
 
     def loss(self, state: Reconstruction, image: LinearImage) -> Tensor:
         """All terms of this photo."""

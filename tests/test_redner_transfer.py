@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import PORTRAIT, TINY
 from lit_head import BANDS, SIZE, distance, lit_head, of_all_pixels, skin
 from redner_set_up import require_redner
 from scipy.spatial.transform import Rotation
 from simple_scenes import camera, quad
+from torch import Tensor
 
 import renderers
+from nextface import reconstruct
+from nextface.config import Config
 from nextface.fitting.transfer_renderer import TransferRenderer, with_transfer
 from nextface.lighting import fibonacci_directions
 from nextface.scene import Environment, Material, Scene
@@ -22,6 +27,8 @@ from renderers.redner_here import RednerHere
 from renderers.redner_lobe import BlinnPhong
 from renderers.renderer import Renderer
 from renderers.settings import Settings
+
+SAMPLES = 256
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +70,6 @@ def test_what_even_light_gives_is_the_sum_over_directions(roughness: float, cosi
     assert float((lobe[0] * schlick).sum() * size) == pytest.approx(float(grazing), rel=0.01, abs=1e-4)
 
 
-def test_light_and_view_below_the_surface_give_nothing() -> None:
-    cosine, half = torch.tensor([[0.0, 0.5], [0.0, 0.5]]), torch.full((2, 2), 0.8)
-    lobe = torch.empty(3, 2, 2)
-    BlinnPhong().evaluate([0.3, 0.5, 1.0], cosine, torch.tensor([[0.5], [-0.1]]), half, lobe)
-    assert lobe[:, 0, 1].gt(0).all()
-    assert lobe[:, 0, 0].eq(0).all() and lobe[:, 1].eq(0).all()
-
-
 @pytest.mark.parametrize("roughness", [0.4, 0.8])
 @pytest.mark.parametrize("specular", [0.0, 0.08])
 @pytest.mark.parametrize("turned", [0, 55, 75])
@@ -91,16 +90,22 @@ def test_redner_reflects_what_its_lobe_says(
     assert float(image[..., :3].mean()) == pytest.approx(expected, rel=0.01, abs=2e-5)
 
 
-def test_radiance_is_redners(transfer: TransferRenderer, renderer: RednerRenderer, head: Scene) -> None:
-    assert distance(transfer.render(head, 1, 1)[0], head, renderer, 384) < 0.01
-
-
-@pytest.mark.parametrize(("roughness", "bound"), [(0.5, 0.03)])
-def test_the_lobe_alone_is_redners(
-    transfer: TransferRenderer, renderer: RednerRenderer, head: Scene, roughness: float, bound: float
+@pytest.mark.parametrize(
+    ("diffuse", "specular", "roughness", "bound"),
+    [(0.4, 0.04, 0.5, 0.01), (0.0, 0.05, 0.5, 0.03)],
+    ids=["skin", "lobe alone"],
+)
+def test_radiance_is_redners(
+    transfer: TransferRenderer,
+    renderer: RednerRenderer,
+    head: Scene,
+    diffuse: float,
+    specular: float,
+    roughness: float,
+    bound: float,
 ) -> None:
-    scene = skin(head, 0.0, 0.05, roughness)
-    assert distance(transfer.render(scene, 1, 1)[0], scene, renderer, 256) < bound
+    scene = skin(head, diffuse, specular, roughness)
+    assert distance(transfer.render(scene, 1, 1)[0], scene, renderer, SAMPLES) < bound
 
 
 def test_only_direct_light_is_precomputed(head: Scene) -> None:
@@ -113,3 +118,21 @@ def test_only_direct_light_is_precomputed(head: Scene) -> None:
     assert isinstance(put_before(RednerRenderer(RednerHere())), TransferRenderer)
     bouncing = RednerRenderer(RednerHere(), max_bounces=2)
     assert put_before(bouncing) is bouncing
+
+
+def test_fitting_asks_redner_for_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_redner()
+    pytest.importorskip("embreex")
+    drawn = []
+    draw = RednerRenderer.render
+
+    def counting(self: RednerRenderer, scene: Scene, samples: int, seed: int) -> Tensor:
+        drawn.append(samples)
+        return draw(self, scene, samples, seed)
+
+    monkeypatch.setattr(RednerRenderer, "render", counting)
+    config = Config(renderer="redner", threads=1, **TINY | {"iterStep3": 5})  # type: ignore[arg-type]
+    found = reconstruct(PORTRAIT, tmp_path, config)
+    assert found.material is not None and torch.isfinite(found.material.diffuse).all()
+    assert config.rtTrainingSamples != config.rtSamples
+    assert drawn and config.rtTrainingSamples not in drawn

@@ -46,7 +46,6 @@ PORTRAIT = ROOT / "nextface" / "data" / "astronaut.png"
 DEFAULT_SIZE = Config().maxResolution
 SIZES = (256, 512, 1024)  # of growth, pixels
 MAPS = (256, 512, 1024, 2048)  # of growth, texels a side
-PLAIN_ALWAYS = ("redner",)  # renderers that know no light transfer
 
 Results = dict[str, Any]
 
@@ -149,8 +148,7 @@ def _wanted(options: argparse.Namespace) -> dict[Case, int]:
     for backend in options.backends:
         case = replace(first, backend=backend)
         cases = [replace(case, size=size) for size in options.sizes]
-        if backend not in PLAIN_ALWAYS:
-            cases += [replace(each, way=PLAIN) for each in cases]
+        cases += [replace(each, way=PLAIN) for each in cases]
         if options.growth:
             cases += [replace(case, size=size) for size in SIZES]
             cases += [replace(case, maps=maps) for maps in MAPS]

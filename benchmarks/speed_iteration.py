@@ -24,7 +24,8 @@ from nextface.fitting.transfer_renderer import TransferRenderer
 from nextface.lighting import project_map
 from nextface.pixel_points import PixelPoints
 from nextface.scene import Environment, Material, Scene
-from renderers.renderer import Renderer, ShadowCaster
+from renderers.ray_casting import occlusion_of
+from renderers.renderer import Renderer, Transferable
 from renderers.settings import Settings
 
 SCENE = "face-glossy-0.5-sh9"
@@ -41,7 +42,7 @@ def main() -> None:
     torch.set_num_threads(1)
     scene = CASES[SCENE].scene(options.size)
     renderer = renderers.create("mitsuba", Settings("cpu", threads=1))
-    assert isinstance(renderer, ShadowCaster)
+    assert isinstance(renderer, Transferable)
     wanted = torch.ones(options.size, options.size, dtype=torch.bool)
     transfer = TransferRenderer(renderer, [scene], [wanted], BANDS)
     found = {
@@ -83,10 +84,11 @@ def _drawn(renderer: Renderer, scene: Scene, maps: tuple[str, ...]) -> Callable[
     return iterate
 
 
-def _lambert(caster: ShadowCaster, scene: Scene, wanted: Tensor) -> Callable[[int], None]:
+def _lambert(renderer: Transferable, scene: Scene, wanted: Tensor) -> Callable[[int], None]:
     """Iterations by the Lambert lobe's transfer alone, with gradients by the diffuse map and the light."""
     points = PixelPoints.of(scene, wanted)
-    vectors = transfer_vectors(points, BANDS, caster.occlusion(scene))[:, 0].contiguous()
+    reached = occlusion_of(renderer, scene)
+    vectors = transfer_vectors(points, BANDS, reached, renderer.specular_lobe)[:, 0].contiguous()
     averages = points.averages(scene)
 
     def iterate(iteration: int) -> None:

@@ -141,7 +141,7 @@ class Config:
     lightTransfer: bool = _key(
         True,
         "While shape and pose stand still, trace rays once and then draw by matrix products, without noise "
-        "(mitsuba with maxBounces = 1).",
+        "(mitsuba and redner with maxBounces = 1).",
     )
     rtTrainingSamples: int = _key(8, "Light paths while fitting.", unit="samples a pixel", low=2, high=4096)
     rtSamples: int = _key(256, "Light paths of the final pictures.", unit="samples a pixel", low=1, high=65536)

@@ -115,7 +115,9 @@ def _redner() -> str:
     engine = find_engine()
     try_out(engine)
     own = isinstance(engine, RednerProcess)
-    return "On the CPU" + (f", in a process of its own with {find_environment().python}." if own else ".")
+    place = f", in a process of its own with {find_environment().python}." if own else "."
+    only = "" if find_spec("embreex") else " Only with lightTransfer = False: the package embreex is not here."
+    return f"On the CPU{place}{only}"
 
 
 def _torch_cpu() -> str:

@@ -25,6 +25,7 @@ from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
 from renderers.seeds import derived_seed
 from renderers.silhouettes import boundary_gradients
+from renderers.specular_lobe import GGX, SpecularLobe
 
 if TYPE_CHECKING:
     from renderers.mitsuba_scene import MitsubaScene
@@ -58,6 +59,7 @@ class MitsubaRenderer:
     casts_shadows = True
     shades_vertices = False
     noisy = True
+    specular_lobe: SpecularLobe = GGX()
 
     def __init__(
         self,

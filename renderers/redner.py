@@ -16,10 +16,12 @@ from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.threads import available_cores
 from renderers import redner_environment
 from renderers.redner_here import RednerHere
+from renderers.redner_lobe import BlinnPhong
 from renderers.redner_process import RednerProcess
 from renderers.redner_scene import Layout, frames, leaves, sampling_tables
 from renderers.scene_check import check_scene
 from renderers.seeds import derived_seed
+from renderers.specular_lobe import SpecularLobe
 
 
 class DrawableScene(Protocol):
@@ -83,6 +85,7 @@ class RednerRenderer:
     casts_shadows = True
     shades_vertices = False
     noisy = True
+    specular_lobe: SpecularLobe = BlinnPhong()
 
     def __init__(self, engine: Engine, max_bounces: int = 1, visibility_gradients: bool = False) -> None:
         if max_bounces < 1:

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from nextface.scene import Scene
+from renderers.specular_lobe import SpecularLobe
 
 
 class Renderer(Protocol):
@@ -47,14 +48,19 @@ Origins lie a little above the surface; a direction points to where light comes 
 
 
 @runtime_checkable
-class ShadowCaster(Renderer, Protocol):
-    """A renderer that also tells where shadows fall, so that its images can be had as sums over the light.
+class Transferable(Renderer, Protocol):
+    """A renderer whose images of direct light can be had as sums over the light, too.
 
-    Only for backends whose images show the reflectance of `nextface.scene.Material` (redner's lobe is another),
-    under light that only the mesh hides, or nothing does (`vertex`).
+    Only for backends whose images show a Lambert lobe and the specular one that they name.
     """
 
     max_bounces: int  # surface reflections between light and camera; 1 is direct light
+    specular_lobe: SpecularLobe
+
+
+@runtime_checkable
+class ShadowCaster(Renderer, Protocol):
+    """A renderer that also tells where its shadows fall; for others `renderers.ray_casting` finds it out."""
 
     def occlusion(self, scene: Scene) -> Occlusion:
         """Tell which light the mesh of a scene of one photo lets through."""

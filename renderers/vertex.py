@@ -15,6 +15,7 @@ from nextface.raster import camera_barycentric, interpolate, rasterize_scene
 from nextface.scene import Mesh, Scene
 from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
+from renderers.specular_lobe import GGX, SpecularLobe
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class VertexRenderer:
     casts_shadows = False
     shades_vertices = True
     max_bounces = 1
+    specular_lobe: SpecularLobe = GGX()
     noisy = False
 
     def __init__(self, bands: int = 9) -> None:

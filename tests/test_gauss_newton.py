@@ -108,7 +108,7 @@ def photo() -> WorkingPhoto:
 
 
 def drawn(state: Reconstruction, photo: WorkingPhoto) -> LinearImage:
-    return LinearImage(state, photo, photo.observation.mask, VertexRenderer().occlusion, DIRECTIONS)
+    return LinearImage(state, photo, photo.observation.mask, VertexRenderer(), DIRECTIONS)
 
 
 def changed(state: Reconstruction, name: str, number: int, step: float) -> Reconstruction:

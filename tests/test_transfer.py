@@ -9,28 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 import trimesh
+from lit_head import BANDS, SIZE, distance, facing, lit_head, of_all_pixels, skin
 from rendered_photo import fitting_config, person, photograph
-from test_delighting import side_light
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from nextface import reconstruct
-from nextface.baking import bake_vertices, sample_map
+from nextface.baking import sample_map
 from nextface.fitting import transfer_renderer
 from nextface.fitting.light_transfer import roughness_levels, roughness_weights
 from nextface.fitting.transfer_renderer import TransferRenderer, with_transfer
-from nextface.lighting import evaluate_map, positive_kernel, project_map, scale_bands
 from nextface.models import create as create_model
 from nextface.pixel_points import PixelPoints
 from nextface.prefiltered import directional_albedo
-from nextface.raster import interpolate, rasterize_scene
-from nextface.reflectance import RANGES
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from renderers.mitsuba import MitsubaRenderer
 from renderers.vertex import VertexRenderer
 
-SIZE = 64
-BANDS = 9
 SAMPLES = 512
 
 
@@ -43,57 +37,12 @@ def renderer() -> Iterator[MitsubaRenderer]:
 
 @pytest.fixture(scope="module")
 def head() -> Scene:
-    """Somebody's head, a little turned, with a strong light of nine bands from the side and maps."""
-    scene = person(create_model("open"), SIZE).scene()
-    light = scale_bands(project_map(side_light().radiance, BANDS), positive_kernel(BANDS))
-    maps = Material(**{kind: bake_vertices(getattr(scene.material, kind), scene.mesh, 128) for kind in RANGES})
-    return replace(scene, material=maps, environment=Environment(evaluate_map(light, 64)))
+    return lit_head()
 
 
 @pytest.fixture(scope="module")
 def transfer(renderer: MitsubaRenderer, head: Scene) -> TransferRenderer:
     return of_all_pixels(renderer, head)
-
-
-def of_all_pixels(renderer: MitsubaRenderer, scene: Scene) -> TransferRenderer:
-    """A transfer renderer that must never fall back on rays."""
-    wanted = torch.ones(scene.camera.height, scene.camera.width, dtype=torch.bool)
-    made = TransferRenderer(renderer, [scene], [wanted], BANDS)
-    made._renderer = Unused()  # type: ignore[assignment]
-    return made
-
-
-class Unused:
-    """A renderer that is not asked for anything."""
-
-
-def skin(scene: Scene, diffuse: float, specular: float, roughness: float) -> Scene:
-    """The scene with one reflectance everywhere, at its vertices."""
-    values = torch.ones(1, scene.mesh.vertices.shape[1], 1)
-    return scene.with_material(
-        Material(values.expand(-1, -1, 3) * diffuse, values * specular, values * roughness)
-    )
-
-
-def facing(scene: Scene) -> Tensor:
-    """n.v [h, w] at pixel centres; 0 beside the surface."""
-    camera, mesh = scene.camera, scene.mesh
-    views = -normalize(camera.transform(mesh.vertices)[0], dim=-1)
-    cosine = (camera.rotate(mesh.normals)[0] * views).sum(-1, keepdim=True)
-    return interpolate(rasterize_scene(scene), mesh.triangles, cosine)[..., 0]
-
-
-def distance(image: Tensor, scene: Scene, renderer: MitsubaRenderer) -> float:
-    """Relative RMS difference in radiance from ray tracing at n.v > 0.05, in pixels that are wholly covered.
-
-    The noise of ray tracing drops out: two renders have independent noise, and so is the mean product of
-    differences from each the mean squared difference from their common mean.
-    """
-    with torch.no_grad():
-        one, other = (renderer.render(scene, SAMPLES, seed)[0] for seed in (1, 2))
-    inside = (facing(scene) > 0.05) & (one[..., 3] == 1)
-    a, b, found = one[inside, :3], other[inside, :3], image[inside, :3]
-    return float((((found - a) * (found - b)).mean() / (a * b).mean()).clamp(min=0).sqrt())
 
 
 @pytest.mark.parametrize(
@@ -110,13 +59,13 @@ def test_radiance_is_the_ray_tracers(
     bound: float,
 ) -> None:
     scene = skin(head, diffuse, specular, roughness)
-    assert distance(transfer.render(scene, 1, 1)[0], scene, renderer) < bound
+    assert distance(transfer.render(scene, 1, 1)[0], scene, renderer, SAMPLES) < bound
 
 
 def test_radiance_of_maps_is_the_ray_tracers(
     transfer: TransferRenderer, renderer: MitsubaRenderer, head: Scene
 ) -> None:
-    assert distance(transfer.render(head, 1, 1)[0], head, renderer) < 0.01
+    assert distance(transfer.render(head, 1, 1)[0], head, renderer, SAMPLES) < 0.01
 
 
 @pytest.mark.parametrize(("roughness", "bound"), [(0.3, 0.08), (0.5, 0.025), (0.8, 0.012)])
@@ -124,7 +73,7 @@ def test_the_specular_lobe_alone(
     transfer: TransferRenderer, renderer: MitsubaRenderer, head: Scene, roughness: float, bound: float
 ) -> None:
     scene = skin(head, 0.0, 0.03, roughness)
-    assert distance(transfer.render(scene, 1, 1)[0], scene, renderer) < bound
+    assert distance(transfer.render(scene, 1, 1)[0], scene, renderer, SAMPLES) < bound
 
 
 def test_shadows_are_what_makes_it_agree(renderer: MitsubaRenderer, head: Scene) -> None:
@@ -136,7 +85,7 @@ def test_shadows_are_what_makes_it_agree(renderer: MitsubaRenderer, head: Scene)
 
     flat = of_all_pixels(Shadowless("cpu"), head)
     scene = skin(head, 0.5, 0.03, 0.5)
-    assert distance(flat.render(scene, 1, 1)[0], scene, renderer) > 0.04
+    assert distance(flat.render(scene, 1, 1)[0], scene, renderer, SAMPLES) > 0.04
 
 
 def test_edges_are_the_ray_tracers(transfer: TransferRenderer, renderer: MitsubaRenderer, head: Scene) -> None:

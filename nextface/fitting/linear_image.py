@@ -7,14 +7,14 @@ exactly. When geometry moves, a fixed pixel sees another point of the surface, a
     dI = (dR / dn) . dn - grad I . du
 
 with the image's own gradient, the point's motion du on the image, the change dn of its normal, and the
-reflected radiance R as a function of the normal alone. R is taken without shadows and scaled by how much of it
-arrives: shadows turn with the surface but do not move over it. This is the deferred shading Jacobian of Thies
-et al., "Face2Face", CVPR 2016, section 4, with the light's own response in place of three bands.
+reflected radiance R as a function of the normal alone. R is taken without shadows, with the project's own lobe
+whatever the backend's, and scaled by how much of it arrives: shadows turn with the surface but do not move over
+it. This is the deferred shading Jacobian of Thies et al., "Face2Face", CVPR 2016, section 4, with the light's
+own response in place of three bands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -27,8 +27,8 @@ from nextface.lighting import positive_lobes, to_light_frame
 from nextface.pixel_points import PixelPoints
 from nextface.prefiltered import shade
 from nextface.reconstruction import LIGHT_LOBES, Parameters, Reconstruction
-from nextface.scene import Scene
-from renderers.renderer import Occlusion
+from renderers.ray_casting import occlusion_of
+from renderers.renderer import Transferable
 
 LARGEST_SHARE = 1.5  # of unshadowed radiance that may arrive: approximations of both differ where little does
 DIFFERENCE = 0.02  # standard deviations: the step of differences by albedo coefficients
@@ -43,7 +43,7 @@ class LinearImage:
     state: the reconstruction of one photo (N = 1), drawn with its model's reflectance.
     photo: at the size that is drawn.
     wanted: [height, width] bool, pixels to draw.
-    occlusion: what hides light from the face; see `renderers.renderer.ShadowCaster`.
+    renderer: says what is reflected, and what casts shadows.
     directions: of light, over the sphere.
     """
 
@@ -53,14 +53,15 @@ class LinearImage:
         state: Reconstruction,
         photo: WorkingPhoto,
         wanted: Tensor,
-        occlusion: Callable[[Scene], Occlusion],
+        renderer: Transferable,
         directions: int,
     ) -> None:
         scene = state.scene()
         self._scene = replace(scene, camera=photo.camera(scene.camera))
         self._model, self._bands = state.model, state.bands
         self.points = PixelPoints.of(self._scene, wanted)
-        vectors = transfer_vectors(self.points, state.bands, occlusion(self._scene), directions)
+        reached = occlusion_of(renderer, self._scene)
+        vectors = transfer_vectors(self.points, state.bands, reached, renderer.specular_lobe, directions)
         self._vectors = vectors * self.points.share
         material = state.model_material()
         self._mean = self.points.averages(replace(self._scene, material=material))

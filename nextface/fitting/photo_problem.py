@@ -33,7 +33,7 @@ from nextface.fitting.statistical_terms import (
 from nextface.fitting.working_photo import WorkingPhoto
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.reconstruction import LIGHT_LOBES, Parameters, Reconstruction
-from renderers.renderer import ShadowCaster
+from renderers.renderer import Transferable
 
 DIRECTIONS = 256  # of light that are followed
 
@@ -46,7 +46,7 @@ class PhotoProblem:
     observation: Observation  # at the processed photo's size
     embedding: LandmarkEmbedding
     trust: Tensor  # [L] in the landmarks
-    renderer: ShadowCaster
+    renderer: Transferable
     weights: StatisticalWeights
     optimize_focal: bool
 
@@ -54,7 +54,7 @@ class PhotoProblem:
         """The photo's pixels at a reconstruction's geometry (N = 1), the mask's and their neighbours."""
         mask = self.photo.observation.mask[None, None].float()
         near = torch.nn.functional.max_pool2d(mask, 3, 1, 1)[0, 0] > 0
-        return LinearImage(state, self.photo, near, self.renderer.occlusion, DIRECTIONS)
+        return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS)
 
     def loss(self, state: Reconstruction, image: LinearImage) -> Tensor:
         """All terms of this photo."""

@@ -33,7 +33,7 @@ from nextface.fitting.statistical_terms import StatisticalWeights
 from nextface.fitting.working_photo import WorkingPhoto
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.reconstruction import Reconstruction
-from renderers.renderer import ShadowCaster
+from renderers.renderer import Transferable
 
 WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
 ENOUGH = 8e-3  # a step that lessens the loss by less than this fraction is the last one of its size
@@ -45,7 +45,7 @@ def fit_by_gauss_newton(
     reconstruction: Reconstruction,
     observations: Sequence[Observation],
     embeddings: Sequence[LandmarkEmbedding],
-    renderer: ShadowCaster,
+    renderer: Transferable,
     weights: StatisticalWeights,
     iterations: int,
     optimize_focal: bool,
@@ -55,7 +55,7 @@ def fit_by_gauss_newton(
     """The reconstruction with all statistical parameters fitted to its photos together.
 
     Parameters are those of `nextface.fitting.statistical.fit_statistical`, with two differences: the renderer
-    only says what casts shadows, and there are fewer iterations where the loss stops falling sooner.
+    only says what is reflected and what casts shadows, and there are fewer iterations where the loss stops falling sooner.
 
     Raises
     ------

@@ -12,7 +12,8 @@ from nextface.fitting.light_transfer import lobe_at, roughness_weights, transfer
 from nextface.lighting import project_map
 from nextface.pixel_points import PixelPoints, WeightedRows
 from nextface.scene import Scene
-from renderers.renderer import Renderer, ShadowCaster
+from renderers.ray_casting import occlusion_of
+from renderers.renderer import Renderer, Transferable
 
 MOST_MEMORY = 2_000_000_000  # bytes of all transfer vectors together; photos beyond it are drawn by ray tracing
 
@@ -26,14 +27,15 @@ class TransferRenderer:
 
     Parameters
     ----------
-    renderer: draws all other scenes, and says what casts shadows. It is not closed with this one.
+    renderer: draws all other scenes, and says what is reflected, and what casts shadows. It is not closed with
+        this one.
     scenes: one scene (N = 1) for each photo.
     masks: [height, width] bool of each photo, the pixels whose colour is wanted.
     bands: spherical harmonics bands that describe the light completely.
     """
 
     def __init__(
-        self, renderer: ShadowCaster, scenes: Sequence[Scene], masks: Sequence[Tensor], bands: int
+        self, renderer: Transferable, scenes: Sequence[Scene], masks: Sequence[Tensor], bands: int
     ) -> None:
         self.name = renderer.name
         self.casts_shadows = renderer.casts_shadows
@@ -65,9 +67,9 @@ class TransferRenderer:
         self._photos = []
 
 
-def can_transfer(renderer: Renderer) -> TypeGuard[ShadowCaster]:
+def can_transfer(renderer: Renderer) -> TypeGuard[Transferable]:
     """Whether a renderer's images are sums over the light that arrives directly."""
-    return isinstance(renderer, ShadowCaster) and renderer.max_bounces == 1
+    return isinstance(renderer, Transferable) and renderer.max_bounces == 1
 
 
 def with_transfer(renderer: Renderer, scenes: Sequence[Scene], masks: Sequence[Tensor], bands: int) -> Renderer:
@@ -80,10 +82,11 @@ def with_transfer(renderer: Renderer, scenes: Sequence[Scene], masks: Sequence[T
 class _Photo:
     """One photo's transfer."""
 
-    def __init__(self, scene: Scene, mask: Tensor, bands: int, renderer: ShadowCaster) -> None:
+    def __init__(self, scene: Scene, mask: Tensor, bands: int, renderer: Transferable) -> None:
         self._geometry = [values.detach().clone() for values in _geometry(scene)]
         self._points = PixelPoints.of(scene, mask)
-        self._vectors = transfer_vectors(self._points, bands, renderer.occlusion(scene))
+        reached = occlusion_of(renderer, scene)
+        self._vectors = transfer_vectors(self._points, bands, reached, renderer.specular_lobe)
         self._vectors *= self._points.share
         self._averages: WeightedRows | None = None
         self._layout: torch.Size | None = None  # of the material that `_averages` are for

@@ -1,12 +1,12 @@
 """Stage 3: diffuse, specular and roughness, element by element, under the statistical model's guidance.
 
-Corrections are made in the latent space of `nextface.reflectance`. Errors of light and geometry leave traces in
-a photo's residual that are mostly broader than pigment's; so the broader a correction is, the more it costs, and
-a broad left-right difference most of all. Pigment darkens more than it tints, coloured light and clipped
+Corrections are made in the latent space of `nextface.reflectance`. Errors of light and geometry leave traces
+in a photo's residual that are mostly broader than pigment's; so the broader a correction is, the more it costs,
+and a broad left-right difference most of all. Pigment darkens more than it tints, coloured light and clipped
 highlights tint; so hue costs more than brightness. The light goes on moving, to take up what is broad.
 
-A highlight in the wrong place, or of the wrong size, has the light's colour and not the skin's. F0 and roughness
-are held loosely, so that they explain it: what they are kept from, the diffuse map takes up.
+A highlight in the wrong place or of the wrong size has the light's colour, not the skin's. F0 and roughness are
+held loosely, so that they explain it: what they are kept from, the diffuse map takes up.
 """
 
 from __future__ import annotations

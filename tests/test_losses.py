@@ -1,5 +1,6 @@
 """The terms that the stages minimise: unbiased by noise, and never rewarding a face that shrinks."""
 
+import itertools
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from nextface.fitting.coverage import coverage_term
 from nextface.fitting.domains import TexelDomain, VertexDomain, doubled
 from nextface.fitting.losses import WHITE_CARD, PhotoTerm, landmark_term, light_term, usually_exposed
 from nextface.fitting.observation import Observation
-from nextface.fitting.refine import BROAD_FACTOR, CHROMA_FACTOR, MapWeights, regulariser
+from nextface.fitting.refine import BROAD_FACTORS, CHROMA_FACTOR, MapWeights, regulariser
 from nextface.fitting.sampling import render_seed
 from nextface.reflectance import RANGES, from_latent, to_latent
 
@@ -182,8 +183,8 @@ def test_vertex_domain_tells_broad_from_fine():
     domain = VertexDomain(vertices, quads, None)
     checks = ((plane.sum(1) % 2) * 2 - 1)[None, :, None]
     even = torch.ones_like(checks)
-    assert float(domain.energy(domain.broad(checks))) < 0.01 * float(domain.energy(checks))
-    assert float(domain.energy(domain.broad(even))) == 1.0
+    assert float(domain.energy(domain.broad(checks, 32))) < 0.01 * float(domain.energy(checks))
+    assert float(domain.energy(domain.broad(even, 32))) == 1.0
     assert (
         float(domain.variation(even)) == 0 < float(domain.variation(checks)) and domain.mirrored(even) is None
     )
@@ -207,7 +208,35 @@ def test_hue_costs_more_than_brightness():
     ratio = regulariser(hue, domain, weights) / regulariser(brightness, domain, weights)
     assert float(ratio) == pytest.approx(CHROMA_FACTOR**2, rel=1e-3)
     one = brightness[..., :1]
-    assert float(regulariser(one, domain, weights)) == pytest.approx(0.01 * (1 + BROAD_FACTOR), rel=1e-4)
+    even = 0.01 * (1 + sum(BROAD_FACTORS.values()))
+    assert float(regulariser(one, domain, weights)) == pytest.approx(even, rel=1e-4)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_the_broader_a_correction_the_more_it_costs(symmetric: bool) -> None:
+    """Waves of one energy, from as broad as a face to a texel, under consistency and under symmetry."""
+    domain = TexelDomain(torch.ones(256, 256, dtype=torch.bool), symmetric)
+    weights = MapWeights(symmetry=float(symmetric), consistency=float(not symmetric), smoothness=0.0)
+    place = (torch.arange(256) + 0.5) / 256 - 0.5
+    costs = []
+    for waves in (2, 16, 48, 112):
+        wave = torch.sin(2 * torch.pi * waves * place)  # odd, so that symmetry is against all of it
+        values = wave.expand(256, 256)[None, ..., None]
+        costs.append(float(regulariser(values, domain, weights) / domain.energy(values)))
+    first = 4 if symmetric else 1  # a wave is half of its difference from its mirror image
+    assert costs[0] == pytest.approx(first * (1 + sum(BROAD_FACTORS.values())), rel=0.05)
+    assert all(broader > 1.2 * finer for broader, finer in itertools.pairwise(costs))
+    assert costs[-1] == pytest.approx(first, rel=0.1)
+
+
+def test_energy_does_not_depend_on_what_lies_outside_the_chart() -> None:
+    covered = torch.zeros(128, 128, dtype=torch.bool)
+    covered[32:96, 32:96] = True
+    domain = TexelDomain(covered, symmetric=False)
+    values = torch.where(covered, 0.3, 7.0)[None, ..., None]
+    for size in BROAD_FACTORS:
+        broad = domain.broad(values, size)
+        assert float(domain.energy(broad)) == pytest.approx(0.09, rel=1e-5)
 
 
 def test_latent_reflectance_round_trips_and_stays_in_range():

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from rendered_photo import person
+from torch import Tensor
 
+from nextface.baking import bake_vertices
+from nextface.colour import linear_to_srgb
+from nextface.config import Config
 from nextface.fitting.domains import TexelDomain
-from nextface.fitting.refine import COOLING, LAST_RATE, SETTLING, WARM_UP, _Rates
+from nextface.fitting.observation import Observation
+from nextface.fitting.refine import COOLING, LAST_RATE, SETTLING, WARM_UP, MapWeights, _Rates, refine
 from nextface.fitting.refinement_space import (
     TEXELS_PER_PIXEL,
     _doubling_size,
     _pixels_per_map,
     refinement_space,
 )
+from nextface.fitting.transfer_renderer import TransferRenderer
+from nextface.fitting.visibility import vertex_visibility
 from nextface.models import create as create_model
+from nextface.reflectance import from_latent, to_latent
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from renderers.vertex import VertexRenderer
 
 
 def poster(side: float, distance: float, focal: float) -> Scene:
@@ -101,3 +111,65 @@ def test_noise_is_averaged_over_all_iterations() -> None:
     factors = course([1.0] * 100, 60, noisy=True)
     assert len(factors) == 60
     assert factors[30] == pytest.approx(LAST_RATE + (1 - LAST_RATE) / 2)
+
+
+TIGHT = MapWeights(symmetry=5.0, consistency=5.0, smoothness=5.0)
+GLOSS = 1.0  # latent units of F0, up and down
+
+
+def default_weights() -> dict[str, MapWeights]:
+    config, terms = Config(), ("Symmetry", "Consistency", "Smoothness")
+    return {
+        kind: MapWeights(*(getattr(config, f"weight{kind.title()}{term}") for term in terms))
+        for kind in ("diffuse", "specular", "roughness")
+    }
+
+
+def test_wrong_highlights_become_gloss_rather_than_diffuse_colour() -> None:
+    """A dark face shines in spots that stage 2 does not know; shape, light and diffuse albedo it knows."""
+    state = person(create_model("open"), 96)
+    base, domain = refinement_space(state, 512, on_vertices=False)
+    base = replace(base, diffuse=0.15 * base.diffuse)
+    scene, size = state.scene(), base.diffuse.shape[1]
+    face = bake_vertices(state.model.regions["face"].float()[None, :, None], scene.mesh, size)
+    wave = torch.sin(16 * math.pi * (torch.arange(size) + 0.5) / size)
+    spots = (wave[:, None] * wave).sign()[None, ..., None] * face
+    glossy = from_latent(to_latent(base.specular, "specular") + GLOSS * spots, "specular")
+    renderer = TransferRenderer(VertexRenderer(), [scene], [torch.ones(96, 96) > 0], state.bands)
+    with torch.no_grad():
+        photo = renderer.render(replace(scene, material=replace(base, specular=glossy)), 1, 0)[0]
+    srgb = torch.from_numpy(linear_to_srgb(photo[..., :3].clamp(0, 1).numpy())).float()
+    mask = photo[..., 3] > 0.99
+    seen = Observation(srgb, mask, srgb.amax(-1) >= 1, "mediapipe", torch.zeros(2, 2), {}, 96.0, 0.1)
+    visible = bake_vertices(vertex_visibility(scene, mask)[None], scene.mesh, size) * face > 0.9
+
+    def corrections(weights: dict[str, MapWeights]) -> tuple[Tensor, Tensor]:
+        """Those of the diffuse map, as brightness, and of F0: latent units at the texels compared."""
+        found = refine(
+            state,
+            base,
+            domain,
+            [seen],
+            renderer,
+            weights,
+            light_weight=0.2,
+            iterations=50,
+            samples=1,
+            seed=0,
+            progress=lambda _: None,
+            on_iteration=lambda *_: None,
+        ).material
+        assert found is not None
+        diffuse = (to_latent(found.diffuse, "diffuse") - to_latent(base.diffuse, "diffuse")).mean(
+            -1, keepdim=True
+        )
+        specular = to_latent(found.specular, "specular") - to_latent(base.specular, "specular")
+        return diffuse[visible], specular[visible]
+
+    truth = spots[visible]
+    diffuse, specular = corrections(default_weights())
+    assert torch.corrcoef(torch.stack([specular, truth]))[0, 1] > 0.7
+    assert (specular * truth).mean() > 0.12 * GLOSS
+    leaked, held = corrections({**default_weights(), "specular": TIGHT, "roughness": TIGHT})
+    assert (held * truth).mean() < 0.05 * GLOSS
+    assert (diffuse * truth).mean() < 0.85 * (leaked * truth).mean()

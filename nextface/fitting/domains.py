@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 COARSEST_LEVEL = 8  # texels: the coarsest level of a map's correction
-BROAD_LEVEL = 32  # texels: what is visible at this size is broad, as shading is; moles and pores are not
 REFERENCE_SIZE = 256  # texels: smoothness is measured in differences over 1/256 of the map
 EDGE = 0.04  # difference of neighbours in latent units, beyond which it is a beard's or a mole's rim, not noise
 
@@ -42,8 +41,8 @@ class Domain(Protocol):
         """Values of the other side of the face, or None where the model has no symmetry."""
         ...
 
-    def broad(self, values: Tensor) -> Tensor:
-        """Slowly varying part of the values, for measuring."""
+    def broad(self, values: Tensor, size: int) -> Tensor:
+        """What a map of `size` texels a side would show of the values, for measuring."""
         ...
 
     def energy(self, values: Tensor) -> Tensor:
@@ -70,7 +69,7 @@ class TexelDomain:
         self.covered = covered
         self.symmetric = symmetric
         self._weight = covered.float()[None, :, :, None]
-        self._broad_weight = self._pooled(self._weight)
+        self._pooled_weights: dict[int, Tensor] = {covered.shape[0]: self._weight}
 
     def parameters(self, correction: Tensor) -> list[Tensor]:
         finest = self.adopted(correction).permute(0, 3, 1, 2).contiguous()
@@ -102,11 +101,15 @@ class TexelDomain:
     def mirrored(self, values: Tensor) -> Tensor | None:
         return values.flip(2) if self.symmetric else None
 
-    def broad(self, values: Tensor) -> Tensor:
-        return self._pooled(values * self._weight) / self._broad_weight.clamp(min=1e-6)
+    def broad(self, values: Tensor, size: int) -> Tensor:
+        if size >= values.shape[1]:
+            return values
+        if size not in self._pooled_weights:
+            self._pooled_weights[size] = _pooled(self._weight, size)
+        return _pooled(values * self._weight, size) / self._pooled_weights[size].clamp(min=1e-6)
 
     def energy(self, values: Tensor) -> Tensor:
-        weight = self._weight if values.shape[1:3] == self._weight.shape[1:3] else self._broad_weight
+        weight = self._pooled_weights[values.shape[1]]
         return (values.square() * weight).sum() / (weight.sum() * values.shape[-1])
 
     def variation(self, values: Tensor) -> Tensor:
@@ -119,11 +122,12 @@ class TexelDomain:
             total = total + (_edge_preserving(difference) * both).sum() / both.sum()
         return total
 
-    def _pooled(self, values: Tensor) -> Tensor:
-        # Overlapping cells: plain means would push all texels of a cell alike, and draw the cells.
-        moved = values.permute(0, 3, 1, 2)
-        pooled = interpolate(moved, size=BROAD_LEVEL, mode="bilinear", antialias=True, align_corners=False)
-        return pooled.permute(0, 2, 3, 1)
+
+def _pooled(values: Tensor, size: int) -> Tensor:
+    """Means [N, size, size, C] over cells of a map; they overlap, lest an optimiser should draw the cells."""
+    moved = values.permute(0, 3, 1, 2)
+    pooled = interpolate(moved, size=size, mode="bilinear", antialias=True, align_corners=False)
+    return pooled.permute(0, 2, 3, 1)
 
 
 def doubled(values: Tensor) -> Tensor:
@@ -146,7 +150,7 @@ def doubled(values: Tensor) -> Tensor:
 class VertexDomain:
     """Vertices of a mesh; corrections are plain values, made broad by averaging over small cells of space."""
 
-    CELL_MM = 8.0  # edge of the cells, about the extent of a texel of BROAD_LEVEL on a face
+    MAP_MM = 256.0  # about the extent on a face of a whole map's side; cells are as large as its texels
 
     def __init__(self, vertices: Tensor, triangles: Tensor, mirror: Tensor | None) -> None:
         """Vertices [V, 3] (mm), triangles [F, 3]; `mirror` [V] is each vertex's mirror image."""
@@ -154,9 +158,8 @@ class VertexDomain:
         self._first, self._second = torch.unique(edges.sort(1).values, dim=0).unbind(1)
         self._mirror = mirror
         self._count = len(vertices)
-        cells = (vertices / self.CELL_MM).round().long()
-        self._cell = torch.unique(cells, dim=0, return_inverse=True)[1]
-        self._cell_size = torch.bincount(self._cell).to(vertices)[:, None]
+        self._vertices = vertices
+        self._cells: dict[int, tuple[Tensor, Tensor]] = {}
 
     def parameters(self, correction: Tensor) -> list[Tensor]:
         return [correction.clone()]
@@ -173,9 +176,14 @@ class VertexDomain:
     def mirrored(self, values: Tensor) -> Tensor | None:
         return None if self._mirror is None else values.index_select(1, self._mirror)
 
-    def broad(self, values: Tensor) -> Tensor:
-        total = values.new_zeros(1, len(self._cell_size), values.shape[-1])
-        return total.index_add(1, self._cell, values) / self._cell_size
+    def broad(self, values: Tensor, size: int) -> Tensor:
+        if size not in self._cells:
+            places = (self._vertices * (size / self.MAP_MM)).round().long()
+            cell = torch.unique(places, dim=0, return_inverse=True)[1]
+            self._cells[size] = cell, torch.bincount(cell).to(self._vertices)[:, None]
+        cell, count = self._cells[size]
+        total = values.new_zeros(1, len(count), values.shape[-1])
+        return total.index_add(1, cell, values) / count
 
     def energy(self, values: Tensor) -> Tensor:
         return values.square().mean()

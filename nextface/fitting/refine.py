@@ -1,9 +1,12 @@
 """Stage 3: diffuse, specular and roughness, element by element, under the statistical model's guidance.
 
-Corrections are made in the latent space of `nextface.reflectance`. Errors of light and geometry leave broad
-traces in a photo's residual, pigment mostly fine ones; so a broad correction costs far more than a fine one,
+Corrections are made in the latent space of `nextface.reflectance`. Errors of light and geometry leave traces
+in a photo's residual that are mostly broader than pigment's; so the broader a correction is, the more it costs,
 and a broad left-right difference most of all. Pigment darkens more than it tints, coloured light and clipped
 highlights tint; so hue costs more than brightness. The light goes on moving, to take up what is broad.
+
+A highlight in the wrong place or of the wrong size has the light's colour, not the skin's. F0 and roughness are
+held loosely, so that they explain it: what they are kept from, the diffuse map takes up.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from renderers.renderer import Renderer
 
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
-LEARNING_RATES = {"diffuse": 0.11, "specular": 0.022, "roughness": 0.022}
+LEARNING_RATES = {"diffuse": 0.11, "specular": 0.2, "roughness": 0.11}
 LIGHT_RATE = 0.15
 MOMENTUM = 0.8
 SCALE_MEMORY = 0.95  # of the gradients' squares: they shrink fast at the start, and steps must not with them
@@ -40,7 +43,7 @@ SETTLING = (
 STALLED = 0.03
 COOLING = 24  # iterations in which they fall, without noise; the last one ends the stage
 TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
-BROAD_FACTOR = 30.0  # how much more a broad correction costs than a fine one
+BROAD_FACTORS = {32: 30.0, 64: 5.0, 128: 2.5}  # how much more what maps of so many texels show costs
 CHROMA_FACTOR = 2.5  # a change of hue counts as one of brightness this many times larger
 
 
@@ -206,16 +209,20 @@ def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tens
     """Cost of one reflectance's correction [1, ..., C]: consistency, symmetry and smoothness."""
     if correction.shape[-1] > 1:
         correction = torch.lerp(correction.mean(-1, keepdim=True), correction, CHROMA_FACTOR)
-    broad = domain.broad(correction)
-    cost = weights.consistency * (domain.energy(correction) + BROAD_FACTOR * domain.energy(broad))
+    cost = weights.consistency * _energy(correction, domain)
     cost = cost + weights.smoothness * domain.variation(correction)
     mirrored = domain.mirrored(correction)
     if mirrored is not None:
-        difference = correction - mirrored
-        cost = cost + weights.symmetry * (
-            domain.energy(difference) + BROAD_FACTOR * domain.energy(domain.broad(difference))
-        )
+        cost = cost + weights.symmetry * _energy(correction - mirrored, domain)
     return cost
+
+
+def _energy(values: Tensor, domain: Domain) -> Tensor:
+    """Mean square of values [1, ..., C], the more so the broader they are."""
+    total = domain.energy(values)
+    for size, factor in BROAD_FACTORS.items():
+        total = total + factor * domain.energy(domain.broad(values, size))
+    return total
 
 
 def _detached(reconstruction: Reconstruction) -> Reconstruction:

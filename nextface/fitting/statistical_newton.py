@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from nextface.errors import DivergedError
-from nextface.fitting.coarse import landmark_weights
+from nextface.fitting.coarse import landmark_whitening
 from nextface.fitting.layout import SHARED, Layout
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.normal_equations import NormalEquations, solve
@@ -59,16 +59,19 @@ def fit_by_gauss_newton(
     """
     steps = Steps(iterations, progress, on_iteration)
     current = reconstruction.with_parameters(reconstruction.parameters.detached())
-    trust = [landmark_weights(current.scene(photo), embedding) for photo, embedding in enumerate(embeddings)]
+    whitenings = [
+        landmark_whitening(current[photo], *pair)
+        for photo, pair in enumerate(zip(observations, embeddings, strict=True))
+    ]
     with torch.no_grad():
         for pixels in WORKING_PIXELS:
             if not steps.left:
                 break
             photos = [
                 PhotoProblem(
-                    WorkingPhoto.of(seen, pixels), seen, embedding, weight, renderer, weights, optimize_focal
+                    WorkingPhoto.of(seen, pixels), seen, embedding, whitening, renderer, weights, optimize_focal
                 )
-                for seen, embedding, weight in zip(observations, embeddings, trust, strict=True)
+                for seen, embedding, whitening in zip(observations, embeddings, whitenings, strict=True)
             ]
             current = _descended(current, photos, weights, steps)
     return current

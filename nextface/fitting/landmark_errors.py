@@ -20,6 +20,7 @@ from nextface.scene import Camera
 POINT_ERROR = 0.012  # standard deviation of a landmark's own error, as a fraction of the face's size
 INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
 OUTLIER = 0.02  # of the face's size, beyond which stage 2 counts a point's own offset linearly
+MEASURED_GAIN = 6.0  # of stage 2's term where errors are known: without, beards and shadows move the lips
 COMMON_FACTOR = 1.0  # real photos lead detectors further astray than the renders that errors are measured on
 
 
@@ -64,7 +65,7 @@ class LandmarkWhitening:
         scale = (trust / variance).sqrt()
         common, sizes, _ = torch.linalg.svd(scale.repeat_interleave(2)[:, None] * modes, full_matrices=False)
         kept = (1 + sizes.square()).rsqrt()
-        weight = (100 * POINT_ERROR) ** 2 / count
+        weight = (100 * POINT_ERROR) ** 2 / count * (1.0 if errors is None else MEASURED_GAIN)
         outlier = (OUTLIER * scale).clamp(min=1e-9)
         return cls(upright_axes(camera).to(trust), scale / face_size, bias, common, kept, outlier, weight)
 

@@ -13,7 +13,7 @@ from nextface.errors import FaceNotFoundError, MissingPartError
 from nextface.landmarks.embedding import compute_embedding, load_or_compute
 from nextface.landmarks.topology import IBUG68, MEDIAPIPE, TOPOLOGIES
 from nextface.models.face_model import LandmarkEmbedding
-from nextface.models.open_head import LANDMARKS, OpenHead, load_open_head
+from nextface.models.open_head import LANDMARK_ERRORS, LANDMARKS, OpenHead, load_open_head
 from nextface.scene import Scene
 from renderers.vertex import VertexRenderer
 
@@ -67,6 +67,23 @@ def test_shipped_embedding_belongs_to_the_shipped_head(model: OpenHead, detector
     assert torch.allclose(embedding.barycentric.sum(1), torch.ones(topology.count), atol=1e-5)
     assert float(embedding.barycentric.min()) >= 0
     assert float(embedding.weights.min()) >= 0 and float(embedding.weights.max()) <= 1
+
+
+def test_shipped_errors_belong_to_the_shipped_embedding(model: OpenHead) -> None:
+    """If this fails, landmarks were placed anew without running tools/measure_landmark_errors.py."""
+    embedding = shipped(model, "mediapipe")
+    with np.load(LANDMARK_ERRORS, allow_pickle=False) as stored:
+        measured_at = torch.from_numpy(stored["mediapipe_mean_positions"])
+    assert float((places(model, embedding) - measured_at).norm(dim=1).max()) < 0.2
+    errors = embedding.errors
+    assert errors is not None
+    assert errors.modes.shape == (478, 2, errors.modes.shape[-1])
+    typical = (
+        (errors.bias.square() + errors.modes.square().sum(-1) + errors.spread[:, None].square()).mean().sqrt()
+    )
+    assert 0.01 < float(typical) < 0.03  # of the face
+    assert float(errors.spread.mean()) < 0.5 * float(typical)  # most of it in common
+    assert shipped(model, "fan").errors is None
 
 
 @pytest.mark.parametrize("detector", ["mediapipe", "fan"])

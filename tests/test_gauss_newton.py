@@ -13,6 +13,7 @@ from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from nextface.fitting.coarse import _problem, _solution, landmark_points
+from nextface.fitting.landmark_errors import LandmarkWhitening
 from nextface.fitting.layout import Layout
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.losses import (
@@ -266,7 +267,7 @@ def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction,
             WorkingPhoto.of(seen, 10**6),
             seen,
             embedding,
-            torch.linspace(0.1, 1, 478),
+            LandmarkWhitening.of(torch.linspace(0.1, 1, 478), embedding.errors, state.camera(), 60.0),
             VertexRenderer(),
             StatisticalWeights(**weights),
             optimize_focal=True,

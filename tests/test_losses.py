@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from nextface.fitting.coverage import coverage_term
 from nextface.fitting.domains import TexelDomain, VertexDomain, doubled
-from nextface.fitting.losses import WHITE_CARD, PhotoTerm, landmark_term, light_term, usually_exposed
+from nextface.fitting.losses import WHITE_CARD, PhotoTerm, light_term, usually_exposed
 from nextface.fitting.observation import Observation
 from nextface.fitting.refine import BROAD_FACTORS, CHROMA_FACTOR, MapWeights, regulariser
 from nextface.fitting.sampling import render_seed
@@ -82,17 +82,6 @@ def test_clipped_pixels_count_only_while_the_render_is_darker():
         term, image = PhotoTerm(seen, 0.12), render(seen.linear * factor)
         term(image)  # the first call only fills the memory
         assert (float(term(image)) > 0) is counts
-
-
-def test_landmark_term_ignores_the_size_of_the_photo():
-    small = observation()
-    large = observation(landmarks=small.landmarks * 4)
-    indices, weights = torch.arange(3), torch.ones(3)
-    offset = torch.tensor([1.0, -2.0])
-    first = landmark_term(small.landmarks + offset, small, indices, weights)
-    second = landmark_term(large.landmarks + 4 * offset, large, indices, weights)
-    torch.testing.assert_close(first, second)
-    assert float(landmark_term(small.landmarks, small, indices, weights)) == 0
 
 
 def test_a_face_that_falls_short_of_the_mask_is_pulled_over_it():

@@ -16,6 +16,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
+from nextface.fitting.landmark_errors import LandmarkWhitening
 from nextface.fitting.observation import Observation
 from nextface.fitting.point_motion import image_motion
 from nextface.geometry import intrinsic_matrix, rotation_matrix
@@ -24,8 +25,6 @@ from nextface.reconstruction import Parameters, Reconstruction
 from nextface.scene import Camera, Scene
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
-LANDMARK_ERROR = 0.012  # standard deviation of a landmark, as a fraction of the face's size
-INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
 SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
 BLENDSHAPE_SPREAD = 0.25  # standard deviation of a blendshape weight
 OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
@@ -75,6 +74,14 @@ def landmark_points(vertices: Tensor, model: FaceModel, embedding: LandmarkEmbed
     """Landmark positions [N, L, 3] on vertices [N, V, 3]."""
     corners = vertices[:, model.triangles[embedding.triangles]]
     return (corners * embedding.barycentric[..., None].to(vertices)).sum(2)
+
+
+def landmark_whitening(
+    alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding
+) -> LandmarkWhitening:
+    """What whitens the landmarks of one photo under the pose of a reconstruction (N = 1)."""
+    trust = landmark_weights(alone.scene(), embedding)
+    return LandmarkWhitening.of(trust, embedding.errors, alone.camera(), observation.face_size)
 
 
 def landmark_weights(scene: Scene, embedding: LandmarkEmbedding) -> Tensor:
@@ -172,7 +179,7 @@ class _PhotoProblem:
     observation: Observation
     surface: LandmarkSurface
     observed: Tensor  # [L, 2] pixels
-    weights: Tensor  # [L]
+    whitening: LandmarkWhitening
     frame: tuple[int, int]  # width and height in pixels
     principal: Tensor  # [2] pixels
     expression_prior: Tensor  # [E]
@@ -186,7 +193,7 @@ class _PhotoProblem:
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
         points = self.surface.points(identity, expression) @ rotation_matrix(pose[:3]).mT + pose[3:6] * 100
         pixels = points[:, :2] / points[:, 2:] * (self.observation.focal * pose[6].exp()) + self.principal
-        offsets = (pixels - self.observed) * self._offset_scale()[:, None]
+        offsets = self.whitening.residuals(pixels - self.observed)
         expression = (expression - self.expression_prior) / self.expression_spread
         return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
 
@@ -202,16 +209,11 @@ class _PhotoProblem:
         motion = image_motion(camera, self.surface.points(identity, expression), basis)
         by_identity, by_expression, by_pose = motion.split([shapes, len(expression), 7], 2)
         by_pose = by_pose * torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
-        offsets = torch.cat([by_identity, by_pose, by_expression], 2) * self._offset_scale()[:, None, None]
+        offsets = self.whitening.slopes(torch.cat([by_identity, by_pose, by_expression], 2))
         priors = torch.zeros(len(expression) + 1, len(unknown)).double()
         priors[:-1, shapes + 7 :] = torch.eye(len(expression)) / self.expression_spread
         priors[-1, shapes + 6] = 1 / self.focal_spread
         return torch.cat([offsets.flatten(0, 1), priors])
-
-    def _offset_scale(self) -> Tensor:
-        """What landmark offsets are multiplied with [L], to be in standard deviations."""
-        crowding = max(float(self.weights.sum()) / INDEPENDENT_LANDMARKS, 1.0) ** 0.5
-        return self.weights.sqrt() / (LANDMARK_ERROR * self.observation.face_size * crowding)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest values of the unknowns."""
@@ -312,7 +314,7 @@ def _problem(
         observation,
         LandmarkSurface.around(model, embedding, parameters.identity[0], parameters.expression[0]),
         observation.landmarks[embedding.indices].double().cpu(),
-        landmark_weights(alone.scene(), embedding).double().cpu(),
+        landmark_whitening(alone, observation, embedding).to(torch.float64, "cpu"),
         (alone.frames[0].width, alone.frames[0].height),
         alone.frames[0].principal[0].double().cpu(),
         expected_expression(observation, model.expression_names).double(),

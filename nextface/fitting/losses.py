@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from nextface.fitting.observation import Observation
-from nextface.fitting.robust import geman_mcclure_weight, pseudo_huber
+from nextface.fitting.robust import geman_mcclure_weight
 from nextface.lighting import fibonacci_directions
 from nextface.reconstruction import LIGHT_LOBES
 
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
-LANDMARK_OUTLIER = 2.0  # hundredths of the face's size, beyond which landmarks count linearly
 HUE_WEIGHT = 30.0  # of each lobe's hue
 CONTRAST_WEIGHT = 0.02  # between lobes
 TINT_WEIGHT = 30.0  # of the hue of a card that they light
@@ -63,13 +62,6 @@ class PhotoTerm:
         weight = geman_mcclure_weight(residual.square().mean(-1), self.outlier)
         brighter = residual.mean(-1) >= 0
         return torch.where(seen.clipped & brighter, torch.zeros_like(weight), weight)
-
-
-def landmark_term(projected: Tensor, observation: Observation, indices: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean squared distance of landmarks [L, 2], in hundredths of the face's size."""
-    offsets = observation.hundredths(projected - observation.landmarks[indices])
-    robust = pseudo_huber(offsets.square().sum(-1), LANDMARK_OUTLIER)
-    return (robust * weights).sum() / weights.sum().clamp(min=1e-9)
 
 
 def light_term(light: Tensor) -> Tensor:

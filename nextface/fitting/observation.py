@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from nextface.colour import srgb_to_linear
@@ -46,12 +45,16 @@ class Observation:
     @property
     def face_size(self) -> float:
         """Geometric mean of the width and height of the landmarks' bounding box, pixels."""
-        extent = self.landmarks.amax(0) - self.landmarks.amin(0)
-        return float(torch.sqrt(extent.prod()))
+        return size_of_face(self.landmarks)
 
     def hundredths(self, pixels: Tensor) -> Tensor:
         """Distances in pixels of the processed frame as hundredths of the face's size."""
         return pixels * (100 / self.face_size)
+
+
+def size_of_face(landmarks: Tensor) -> float:
+    """Geometric mean of the width and height of the bounding box of landmarks [P, 2], pixels."""
+    return float((landmarks.amax(0) - landmarks.amin(0)).prod().sqrt())
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,18 @@ from torch import Tensor
 from nextface.fitting.accumulation import PHOTO_SCALE
 from nextface.fitting.coarse import DISTANCE_RANGE, expected_expression, landmark_points
 from nextface.fitting.coverage import EmptyPixels
+from nextface.fitting.landmark_errors import LandmarkWhitening
 from nextface.fitting.layout import Layout
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.losses import (
     EMPTY_PIXEL_PENALTY,
-    LANDMARK_OUTLIER,
-    landmark_term,
     light_residual_slopes,
     light_residuals,
 )
 from nextface.fitting.normal_equations import NormalEquations
 from nextface.fitting.observation import Observation
 from nextface.fitting.point_motion import POSE, image_motion
-from nextface.fitting.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber_weight
+from nextface.fitting.robust import geman_mcclure, geman_mcclure_weight
 from nextface.fitting.statistical_terms import (
     FOCAL_WEIGHT,
     OUTLIER_RESIDUAL,
@@ -45,7 +44,7 @@ class PhotoProblem:
     photo: WorkingPhoto
     observation: Observation  # at the processed photo's size
     embedding: LandmarkEmbedding
-    trust: Tensor  # [L] in the landmarks
+    whitening: LandmarkWhitening  # of the landmarks
     renderer: Transferable
     weights: StatisticalWeights
     optimize_focal: bool
@@ -64,10 +63,9 @@ class PhotoProblem:
         robust = geman_mcclure(residual.square().mean(1), OUTLIER_RESIDUAL)
         empty = EMPTY_PIXEL_PENALTY * (1 - image.points.coverage[seen.mask]).sum()
         total = PHOTO_SCALE * ((robust * inside).sum() + empty) / seen.mask.sum()
-        landmarks = camera.project(landmark_points(vertices, state.model, self.embedding))[0]
         offsets, pull = self._pulls(camera.project(vertices)[0], image)
-        near_landmarks = landmark_term(landmarks, self.observation, self.embedding.indices, self.trust)
-        total = total + self.weights.landmarks * (near_landmarks + pull.weight * offsets.square().sum())
+        landmarks = self.whitening.term(self._landmark_offsets(state))
+        total = total + self.weights.landmarks * (landmarks + pull.weight * offsets.square().sum())
         total = total + FOCAL_WEIGHT * focal_surprise(parameters.focal, self.observation).square()
         total = total + self.weights.expression * self._expression_surprise(state).square().mean()
         return total + self.weights.light * light_residuals(parameters.light[0]).square().sum()
@@ -150,16 +148,19 @@ class PhotoProblem:
     def _add_landmarks(
         self, total: NormalEquations, state: Reconstruction, layout: Layout, basis: Tensor
     ) -> None:
-        embedding, camera = self.embedding, state.camera()
-        points = landmark_points(state.vertices(), state.model, embedding)
-        found = self.observation.landmarks[embedding.indices]
-        offsets = self.observation.hundredths(camera.project(points)[0] - found)
-        robust = pseudo_huber_weight(offsets.square().sum(1), LANDMARK_OUTLIER)
-        root = (self.weights.landmarks * robust * self.trust / self.trust.sum()).sqrt()
+        embedding = self.embedding
+        points = landmark_points(state.vertices(), state.model, embedding)[0]
         corner = state.model.triangles[embedding.triangles]
         share = embedding.barycentric.to(basis)[..., None, None]
-        slopes = image_motion(camera, points[0], (basis[corner] * share).sum(1))
-        self._add_offsets(total, slopes, offsets, root, layout)
+        motion = image_motion(state.camera(), points, (basis[corner] * share).sum(1))
+        residuals, slopes = self.whitening.rows(self._landmark_offsets(state), motion)
+        root = self.weights.landmarks**0.5
+        total.add_block(_shape_blocks(root * slopes.flatten(0, 1), layout), root * residuals.flatten())
+
+    def _landmark_offsets(self, state: Reconstruction) -> Tensor:
+        """Offsets [L, 2] in pixels of the model's landmarks from the detected ones."""
+        points = landmark_points(state.vertices(), state.model, self.embedding)
+        return state.camera().project(points)[0] - self.observation.landmarks[self.embedding.indices]
 
     def _pulls(self, projected: Tensor, image: LinearImage) -> tuple[Tensor, EmptyPixels]:
         """The pixels that vertices projected to [V, 2] leave empty, and the offsets [Q, 2] from them."""
@@ -175,16 +176,10 @@ class PhotoProblem:
         offsets, empty = self._pulls(camera.project(vertices)[0], image)
         if not len(offsets):
             return
-        root = torch.full_like(offsets[:, 0], (self.weights.landmarks * empty.weight) ** 0.5)
-        slopes = image_motion(camera, vertices[0, empty.vertices], basis[empty.vertices])
-        self._add_offsets(total, slopes, offsets, root, layout)
-
-    def _add_offsets(
-        self, total: NormalEquations, slopes: Tensor, offsets: Tensor, root: Tensor, layout: Layout
-    ) -> None:
-        """Count in offsets [Q, 2] in hundredths, with slopes [Q, 2, G] in pixels and weights root [Q]."""
-        rows = (self.observation.hundredths(slopes) * root[:, None, None]).flatten(0, 1)
-        total.add_block(_shape_blocks(rows, layout), (offsets * root[:, None]).flatten())
+        root = (self.weights.landmarks * empty.weight) ** 0.5
+        motion = image_motion(camera, vertices[0, empty.vertices], basis[empty.vertices])
+        slopes = root * self.observation.hundredths(motion).flatten(0, 1)
+        total.add_block(_shape_blocks(slopes, layout), root * offsets.flatten())
 
     def _add_priors_of_geometry(self, total: NormalEquations, state: Reconstruction, layout: Layout) -> None:
         """What is known beforehand of expression and focal length."""

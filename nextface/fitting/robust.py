@@ -18,11 +18,11 @@ def geman_mcclure_weight(squares: Tensor, outlier: float) -> Tensor:
     return (1 + squares / outlier**2) ** -2
 
 
-def pseudo_huber(squares: Tensor, outlier: float) -> Tensor:
+def pseudo_huber(squares: Tensor, outlier: Tensor | float) -> Tensor:
     """Squared residuals, which grow like their root beyond `outlier`."""
     return 2 * outlier**2 * ((1 + squares / outlier**2).sqrt() - 1)
 
 
-def pseudo_huber_weight(squares: Tensor, outlier: float) -> Tensor:
+def pseudo_huber_weight(squares: Tensor, outlier: Tensor | float) -> Tensor:
     """The derivative of `pseudo_huber` by the squares, in [0, 1]."""
     return (1 + squares / outlier**2) ** -0.5

@@ -18,10 +18,10 @@ from nextface.fitting.coarse import (
     DISTANCE_RANGE,
     expected_expression,
     landmark_points,
-    landmark_weights,
+    landmark_whitening,
 )
 from nextface.fitting.coverage import coverage_term
-from nextface.fitting.losses import landmark_term, light_term
+from nextface.fitting.losses import light_term
 from nextface.fitting.observation import Observation
 from nextface.fitting.statistical_terms import (
     FOCAL_WEIGHT,
@@ -88,8 +88,9 @@ def fit_statistical(
     )
     photos = PhotoLosses(2, observations, renderer, OUTLIER_RESIDUAL, samples, seed, first_iteration=0)
     appearance_only = round(LIGHT_FIRST * iterations)
-    trust = [
-        landmark_weights(reconstruction.scene(photo), embedding) for photo, embedding in enumerate(embeddings)
+    whitenings = [
+        landmark_whitening(reconstruction[photo], *pair)
+        for photo, pair in enumerate(zip(observations, embeddings, strict=True))
     ]
 
     names = reconstruction.model.expression_names
@@ -100,8 +101,8 @@ def fit_statistical(
         observation, embedding = observations[photo], embeddings[photo]
         outline = scene.camera.project(scene.mesh.vertices)[0]
         points = landmark_points(scene.mesh.vertices, reconstruction.model, embedding)
-        projected = scene.camera.project(points)[0]
-        term = landmark_term(projected, observation, embedding.indices, trust[photo])
+        offsets = scene.camera.project(points)[0] - observation.landmarks[embedding.indices]
+        term = whitenings[photo].term(offsets)
         term = term + coverage_term(outline, image[..., 3], observation)
         surprise = focal_surprise(scene.camera.intrinsics[0, 0, 0].log(), observation)
         return weights.landmarks * term + FOCAL_WEIGHT * surprise.square()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nextface.errors import DivergedError
-from nextface.fitting.coarse import landmark_weights
+from nextface.fitting.coarse import landmark_whitening
 from nextface.fitting.layout import SHARED, Layout
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.losses import usually_exposed
@@ -63,16 +63,19 @@ def fit_by_gauss_newton(
     """
     steps = Steps(iterations, progress, on_iteration)
     current = reconstruction.with_parameters(reconstruction.parameters.detached())
-    trust = [landmark_weights(current.scene(photo), embedding) for photo, embedding in enumerate(embeddings)]
+    whitenings = [
+        landmark_whitening(current[photo], *pair)
+        for photo, pair in enumerate(zip(observations, embeddings, strict=True))
+    ]
     with torch.no_grad():
         for number, pixels in enumerate(WORKING_PIXELS):
             if not steps.left:
                 break
             photos = [
                 PhotoProblem(
-                    WorkingPhoto.of(seen, pixels), seen, embedding, weight, renderer, weights, optimize_focal
+                    WorkingPhoto.of(seen, pixels), seen, embedding, whitening, renderer, weights, optimize_focal
                 )
-                for seen, embedding, weight in zip(observations, embeddings, trust, strict=True)
+                for seen, embedding, whitening in zip(observations, embeddings, whitenings, strict=True)
             ]
             images = [photo.drawn(current[index]) for index, photo in enumerate(photos)]
             if number == 0 and current.parameters.albedo.numel():

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ CONTOUR_WEIGHT = 0.3
 EYES = ("eyes",)  # regions on which iris points lie
 BEHIND_SKIN = (*EYES, "eye_sockets", "mouth", "teeth", "tongue")  # regions on which no other point lies
 UNLIKE_COST = 1e6  # mm, for pairing points that cannot be mirror images
+STORED = ("indices", "triangles", "barycentric", "weights", "contour")  # of an embedding, in files
 NEIGHBOURS = 96  # triangles with the nearest centres, among which the closest is searched
 
 
@@ -95,10 +96,7 @@ def load_or_compute(
         embedding = compute_embedding(model, detector, draw, lambda picture: detector_points(picture, detector))
         _save(path, embedding)
     device = model.triangles.device
-    return replace(
-        embedding,
-        **{part.name: getattr(embedding, part.name).to(device) for part in fields(embedding)[1:]},
-    )
+    return replace(embedding, **{name: getattr(embedding, name).to(device) for name in STORED})
 
 
 def compute_embedding(model: FaceModel, detector: str, draw: Draw, detect: Detect) -> LandmarkEmbedding:
@@ -329,7 +327,7 @@ def _fingerprint(model: FaceModel) -> str:
 def _load(path: Path, detector: str) -> LandmarkEmbedding | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
-            parts = {name: torch.from_numpy(stored[name]) for name in stored.files}
+            parts: dict[str, Any] = {name: torch.from_numpy(stored[name]) for name in stored.files}
         return LandmarkEmbedding(detector, **parts)
     except (OSError, ValueError, TypeError):
         return None  # not there, or damaged: it is computed again
@@ -345,4 +343,4 @@ def _save(path: Path, embedding: LandmarkEmbedding) -> None:
 
 def arrays(embedding: LandmarkEmbedding) -> dict[str, Any]:
     """The embedding's tensors by their names, for a file."""
-    return {part.name: getattr(embedding, part.name).cpu().numpy() for part in fields(embedding)[1:]}
+    return {name: getattr(embedding, name).cpu().numpy() for name in STORED}

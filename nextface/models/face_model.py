@@ -19,6 +19,19 @@ class Reflectance:
 
 
 @dataclass(frozen=True)
+class LandmarkErrors:
+    """How far a detector's points lie from an embedding's, on faces of the model.
+
+    All are fractions of the face's size, along the face's own axes in the photo: to the right in an upright
+    picture, and down.
+    """
+
+    bias: Tensor  # [L, 2] mean of detected points less embedded ones
+    modes: Tensor  # [L, 2, M] errors that many points make together, each at one standard deviation
+    spread: Tensor  # [L] standard deviation of what each point errs beside them, along either axis
+
+
+@dataclass(frozen=True)
 class LandmarkEmbedding:
     """Where detector points lie on the model's surface, as barycentric coordinates."""
 
@@ -28,6 +41,7 @@ class LandmarkEmbedding:
     barycentric: Tensor  # [L, 3] float, weights of the triangle's three vertices
     weights: Tensor  # [L] float >= 0, trust in each point (low where views disagreed)
     contour: Tensor  # [L] bool, points of the view-dependent face outline
+    errors: LandmarkErrors | None = None  # as far as they were measured
 
 
 class FaceModel(Protocol):

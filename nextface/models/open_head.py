@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from nextface.errors import MissingPartError
-from nextface.models.face_model import LandmarkEmbedding, Reflectance
+from nextface.models.face_model import LandmarkEmbedding, LandmarkErrors, Reflectance
 from nextface.models.skin import skin_colour, squash
 
 DATA = Path(__file__).with_name("data") / "open_head.npz"
 LANDMARKS = Path(__file__).with_name("data") / "open_head_landmarks.npz"
+LANDMARK_ERRORS = Path(__file__).with_name("data") / "open_head_landmark_errors.npz"
 MAX_SPECULAR, MIN_ROUGHNESS = 0.08, 0.1
 LOG_ALBEDO_BOUNDS = (-4.6, -0.3)  # of everything that is not skin
 
@@ -128,7 +129,18 @@ class OpenHead:
             parts["barycentric"].to(self.mean.dtype),
             parts["weights"].to(self.mean.dtype),
             parts["contour"].bool(),
+            self._landmark_errors(detector),
         )
+
+    def _landmark_errors(self, detector: str) -> LandmarkErrors | None:
+        """What was measured of a detector's errors, or None."""
+        if not LANDMARK_ERRORS.is_file():
+            return None
+        with np.load(LANDMARK_ERRORS, allow_pickle=False) as stored:
+            if f"{detector}_bias" not in stored:
+                return None
+            parts = (torch.from_numpy(stored[f"{detector}_{part.name}"]) for part in fields(LandmarkErrors))
+            return LandmarkErrors(*(values.to(self.mean) for values in parts))
 
     def to(self, device: str) -> OpenHead:
         """The same model with its tensors on another device."""

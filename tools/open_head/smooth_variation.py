@@ -25,7 +25,7 @@ NEIGHBOURHOOD = 8.0  # mm, within which control points share their weight: they 
 
 
 def components(mean: Array, mirror: Indices, count: int) -> Array:
-    """The `count` strongest components [K, C, 3] (mm a standard deviation) of the process on control points [C, 3].
+    """The `count` strongest components [K, C, 3] (mm a standard deviation) of the process at control points.
 
     Each is symmetric or antisymmetric. Components come from the kernel's weighted eigenvectors (the Nystrom
     method; Rasmussen and Williams 2006, section 4.3.2).

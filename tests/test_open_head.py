@@ -179,7 +179,7 @@ def test_random_heads_stay_heads(model: OpenHead) -> None:
 
 
 def test_smooth_components_add_up_to_their_process(model: OpenHead) -> None:
-    """Near the nose, where it does not fade: their covariance is the process's, but for what the last terms leave."""
+    """Near the nose, where it does not fade: their covariance is the process's, but for what is cut off."""
     smooth = model.identity_basis[POPULATION_COMPONENTS:]
     assert (model.identity_mirror[POPULATION_COMPONENTS:].abs() == 1).all()
     face = model.mean - model.mean[model.mean[:, 2].argmax()]

@@ -55,7 +55,8 @@ def fit_by_gauss_newton(
     """The reconstruction with all statistical parameters fitted to its photos together.
 
     Parameters are those of `nextface.fitting.statistical.fit_statistical`, with two differences: the renderer
-    only says what is reflected and what casts shadows, and there are fewer iterations where the loss stops falling sooner.
+    only says what is reflected and what casts shadows, and there are fewer iterations where the loss stops
+    falling sooner.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from nextface.scene import Camera
 POINT_ERROR = 0.012  # standard deviation of a landmark's own error, as a fraction of the face's size
 INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
 OUTLIER = 0.02  # of the face's size, beyond which stage 2 counts a point's own offset linearly
-MEASURED_GAIN = 6.0  # of stage 2's term where errors are known: without, beards and shadows move the lips
+MEASURED_GAIN = 3.0  # of stage 2's term where errors are known: with less, beards open the mouth
 COMMON_FACTOR = 1.0  # real photos lead detectors further astray than the renders that errors are measured on
 
 

@@ -170,7 +170,7 @@ class Config:
     )
 
     weightLandmarks: float = _weight(
-        0.2,
+        0.5,
         "Landmarks (stage 2): mean squared distance relative to the size of the face.",
         section="Weights of normalised terms: means, independent of photo, map and mesh size",
     )

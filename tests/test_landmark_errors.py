@@ -11,12 +11,7 @@ from rendered_photo import person, rigid_distance
 from torch import Tensor
 
 from nextface.fitting.coarse import fit_landmarks, landmark_points
-from nextface.fitting.landmark_errors import (
-    COMMON_FACTOR,
-    INDEPENDENT_LANDMARKS,
-    POINT_ERROR,
-    LandmarkWhitening,
-)
+from nextface.fitting.landmark_errors import INDEPENDENT_LANDMARKS, POINT_ERROR, LandmarkWhitening
 from nextface.fitting.observation import Observation, size_of_face
 from nextface.landmarks.errors import common_errors, mirrored
 from nextface.models import create as create_model
@@ -74,8 +69,7 @@ def test_whitened_offsets_have_the_squares_of_the_inverse_covariance(roll: float
     trust = torch.linspace(0.2, 1, POINTS)
     whitening = LandmarkWhitening.of(trust, errors, turned_camera(roll), size)
     own = POINT_ERROR**2 / trust * max(float(trust.sum()) / INDEPENDENT_LANDMARKS, 1)
-    common = covariance(errors) * COMMON_FACTOR**2
-    precision = torch.linalg.inv(common + own.double().repeat_interleave(2).diag()) / size**2
+    precision = torch.linalg.inv(covariance(errors) + own.double().repeat_interleave(2).diag()) / size**2
     offsets = 4 * torch.randn(POINTS, 2, generator=torch.Generator().manual_seed(3))
     cosine, sine = math.cos(roll), math.sin(roll)
     back = torch.tensor([[cosine, sine], [-sine, cosine]])

@@ -34,7 +34,7 @@ from nextface.reconstruction import LIGHT_LOBES, Frame, Parameters, Reconstructi
 from renderers.vertex import VertexRenderer
 
 DETECTOR = "mediapipe"
-MODES = 40  # more hardly lessen what is left on heads that were not measured
+MODES = 40  # of errors that points have in common; the rest counts as each point's own
 SIZE = 320  # pixels of the pictures
 DISTANCES = 350.0, 1500.0  # mm
 FILLED = 0.5, 0.85  # of the picture, by a head of HEAD mm

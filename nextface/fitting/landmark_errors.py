@@ -20,8 +20,6 @@ from nextface.scene import Camera
 POINT_ERROR = 0.012  # standard deviation of a landmark's own error, as a fraction of the face's size
 INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
 OUTLIER = 0.02  # of the face's size, beyond which stage 2 counts a point's own offset linearly
-MEASURED_GAIN = 3.0  # of stage 2's term where errors are known: with less, beards open the mouth
-COMMON_FACTOR = 1.0  # real photos lead detectors further astray than the renders that errors are measured on
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,12 @@ class LandmarkWhitening:
             bias, modes = trust.new_zeros(len(trust), 2), trust.new_zeros(2 * len(trust), 0)
         else:
             bias = errors.bias.to(trust) * face_size
-            modes = COMMON_FACTOR * errors.modes.to(trust).flatten(0, 1)
-            variance = variance + COMMON_FACTOR**2 * trust * errors.spread.to(trust).square()
+            modes = errors.modes.to(trust).flatten(0, 1)
+            variance = variance + trust * errors.spread.to(trust).square()
         scale = (trust / variance).sqrt()
         common, sizes, _ = torch.linalg.svd(scale.repeat_interleave(2)[:, None] * modes, full_matrices=False)
         kept = (1 + sizes.square()).rsqrt()
-        weight = (100 * POINT_ERROR) ** 2 / count * (1.0 if errors is None else MEASURED_GAIN)
+        weight = (100 * POINT_ERROR) ** 2 / count
         outlier = (OUTLIER * scale).clamp(min=1e-9)
         return cls(upright_axes(camera).to(trust), scale / face_size, bias, common, kept, outlier, weight)
 

@@ -183,7 +183,7 @@ def test_smooth_components_add_up_to_their_process(model: OpenHead) -> None:
     smooth = model.identity_basis[POPULATION_COMPONENTS:]
     assert (model.identity_mirror[POPULATION_COMPONENTS:].abs() == 1).all()
     face = model.mean - model.mean[model.mean[:, 2].argmax()]
-    near = (face.norm(dim=1) < 70).nonzero()[::40, 0]
+    near = ((face.norm(dim=1) < 65) & model.regions["face"]).nonzero()[::40, 0]
     places = model.mean[near]
     for axis in range(3):
         found = smooth[:, near, axis].T @ smooth[:, near, axis]

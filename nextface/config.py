@@ -170,8 +170,8 @@ class Config:
     )
 
     weightLandmarks: float = _weight(
-        0.5,
-        "Landmarks (stage 2): mean squared distance relative to the size of the face.",
+        1.2,
+        "Landmarks (stage 2): mean squared distance relative to the face and to what detectors err.",
         section="Weights of normalised terms: means, independent of photo, map and mesh size",
     )
     weightIdentity: float = _weight(

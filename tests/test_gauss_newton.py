@@ -105,7 +105,7 @@ def photo() -> WorkingPhoto:
     seen = Observation(
         torch.zeros(SIZE, SIZE, 3), empty, ~empty, "mediapipe", torch.zeros(478, 2), {}, 300.0, 0.1
     )
-    return WorkingPhoto(seen, SIZE, SIZE)
+    return WorkingPhoto(seen, SIZE, SIZE, seen.mask)
 
 
 def drawn(state: Reconstruction, photo: WorkingPhoto) -> LinearImage:

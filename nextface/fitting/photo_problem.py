@@ -51,8 +51,8 @@ class PhotoProblem:
 
     def drawn(self, state: Reconstruction) -> LinearImage:
         """The photo's pixels at a reconstruction's geometry (N = 1), the mask's and their neighbours."""
-        mask = self.photo.observation.mask[None, None].float()
-        near = torch.nn.functional.max_pool2d(mask, 3, 1, 1)[0, 0] > 0
+        reach = self.photo.reach[None, None].float()
+        near = torch.nn.functional.max_pool2d(reach, 3, 1, 1)[0, 0] > 0
         return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS)
 
     def loss(self, state: Reconstruction, image: LinearImage) -> Tensor:
@@ -166,7 +166,7 @@ class PhotoProblem:
         """The pixels that vertices projected to [V, 2] leave empty, and the offsets [Q, 2] from them."""
         seen, frame = self.photo.observation, self.observation.mask
         pixel_size = (frame.shape[1] / self.photo.width, frame.shape[0] / self.photo.height)
-        empty = EmptyPixels.of(seen.mask, image.points.coverage, projected, pixel_size)
+        empty = EmptyPixels.of(self.photo.reach, image.points.coverage, projected, pixel_size)
         return self.observation.hundredths(projected[empty.vertices] - empty.pixels), empty
 
     def _add_pulls(

@@ -23,6 +23,9 @@ class WorkingPhoto:
     observation: Observation  # its landmarks and focal length stay those of the processed photo
     width: int  # pixels
     height: int  # pixels
+    reach: (
+        Tensor  # [height, width] bool, pixels half of which or more are in the mask: the face must cover them
+    )
 
     @classmethod
     def of(cls, observation: Observation, pixels: int) -> WorkingPhoto:
@@ -30,16 +33,17 @@ class WorkingPhoto:
         height, width = observation.mask.shape
         scale = min(1.0, (pixels / max(int(observation.mask.sum()), 1)) ** 0.5)
         if scale == 1:
-            return cls(observation, width, height)
+            return cls(observation, width, height, observation.mask)
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
 
         def shrunk(values: Tensor) -> Tensor:
             array = values.cpu().numpy().astype(np.float32)
             return torch.from_numpy(cv2.resize(array, size, interpolation=cv2.INTER_AREA)).to(values.device)
 
-        mask = shrunk(observation.mask) > WHOLLY
+        share = shrunk(observation.mask)
+        mask = share > WHOLLY
         if not mask.any():  # of strips thinner than a pixel
-            return cls(observation, width, height)
+            return cls(observation, width, height, observation.mask)
         clipped = shrunk(observation.clipped) > 1 - WHOLLY
         srgb = torch.from_numpy(linear_to_srgb(shrunk(observation.linear).cpu().numpy()))
         small = Observation(
@@ -52,7 +56,7 @@ class WorkingPhoto:
             observation.focal,
             observation.focal_spread,
         )
-        return cls(small, *size)
+        return cls(small, *size, share >= 0.5)
 
     def camera(self, camera: Camera) -> Camera:
         """The processed photo's camera, at this photo's size."""

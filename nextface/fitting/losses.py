@@ -20,8 +20,8 @@ CONTRAST_WEIGHT = 0.02  # between lobes
 TINT_WEIGHT = 30.0  # of the hue of a card that they light
 EXPOSURE_WEIGHT = 2.0  # of the exposure's logarithm
 # Linear radiance that a white card is exposed to. By the standard output sensitivity of ISO 12232, which most
-# cameras state, a card of 18 % comes out at 18 % of white; but faces are lit less than the scene that is metered:
-# with 1.0 the light skin of real portraits comes out brown.
+# cameras state, a card of 18 % comes out at 18 % of white; but faces are lit less than the scene that was
+# metered: with 1.0 the light skin of real portraits comes out brown.
 WHITE_CARD = 0.85
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 

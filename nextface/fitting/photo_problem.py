@@ -164,7 +164,7 @@ class PhotoProblem:
 
     def _pulls(self, projected: Tensor, image: LinearImage) -> tuple[Tensor, EmptyPixels]:
         """The pixels that vertices projected to [V, 2] leave empty, and the offsets [Q, 2] from them."""
-        seen, frame = self.photo.observation, self.observation.mask
+        frame = self.observation.mask
         pixel_size = (frame.shape[1] / self.photo.width, frame.shape[0] / self.photo.height)
         empty = EmptyPixels.of(self.photo.reach, image.points.coverage, projected, pixel_size)
         return self.observation.hundredths(projected[empty.vertices] - empty.pixels), empty

@@ -23,9 +23,7 @@ class WorkingPhoto:
     observation: Observation  # its landmarks and focal length stay those of the processed photo
     width: int  # pixels
     height: int  # pixels
-    reach: (
-        Tensor  # [height, width] bool, pixels half of which or more are in the mask: the face must cover them
-    )
+    reach: Tensor  # [height, width] bool, pixels that are half or more in the mask: the face must cover them
 
     @classmethod
     def of(cls, observation: Observation, pixels: int) -> WorkingPhoto:

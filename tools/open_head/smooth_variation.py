@@ -39,7 +39,9 @@ def components(mean: Array, mirror: Indices, count: int) -> Array:
     for axis, flip in enumerate(FLIP):
         for sign, amount in ((1.0, 1.0), (-1.0, ASYMMETRY**2)):
             half = amount * (kernel + sign * flip * kernel[:, mirror]) / 2
-            variance, vectors = eigsh(share[:, None] * half * share, k=count, which="LA")
+            # A start and signs of our own: they are arbitrary, and the file is to be the same every time.
+            variance, vectors = eigsh(share[:, None] * half * share, k=count, which="LA", v0=np.ones(len(mean)))
+            vectors *= np.sign(vectors[abs(vectors).argmax(0), np.arange(count)])
             scalar = half @ (share[:, None] * vectors) / np.sqrt(variance)
             variances.append(variance)
             fields.append(scalar.T[..., None] * np.eye(3)[axis])

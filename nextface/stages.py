@@ -174,7 +174,7 @@ class Run:
         config = self.config
         weights = StatisticalWeights(
             config.weightLandmarks,
-            config.weightIdentity * self.equipment.model.identity_size / 100,
+            config.weightIdentity,
             config.weightExpression,
             config.weightAlbedo,
             config.weightLight,

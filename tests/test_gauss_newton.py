@@ -25,10 +25,11 @@ from nextface.fitting.losses import (
     light_residuals,
     light_term,
 )
+from nextface.fitting.model_slopes import ModelSlopes, reflectance_slopes, shape_slopes
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
 from nextface.fitting.photo_problem import PhotoProblem
-from nextface.fitting.point_motion import image_motion, shape_basis
+from nextface.fitting.point_motion import image_motion
 from nextface.fitting.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber, pseudo_huber_weight
 from nextface.fitting.statistical_terms import StatisticalWeights
 from nextface.fitting.working_photo import WorkingPhoto
@@ -112,6 +113,14 @@ def drawn(state: Reconstruction, photo: WorkingPhoto) -> LinearImage:
     return LinearImage(state, photo, photo.observation.mask, VertexRenderer(), DIRECTIONS)
 
 
+def model_slopes(state: Reconstruction) -> ModelSlopes:
+    model, parameters = state.model, state.parameters
+    return ModelSlopes(
+        reflectance_slopes(model, parameters.albedo),
+        shape_slopes(model, parameters.identity[0], parameters.expression[0]),
+    )
+
+
 def changed(state: Reconstruction, name: str, number: int, step: float) -> Reconstruction:
     values = getattr(state.parameters, name).clone()
     values.view(-1)[number] += step
@@ -123,7 +132,7 @@ def test_colour_changes_with_albedo_and_light_as_their_slopes_say(
     state: Reconstruction, photo: WorkingPhoto
 ) -> None:
     image, step = drawn(state, photo), 1e-2
-    albedo = image.albedo_slopes(state.parameters)
+    albedo = image.albedo_slopes(state.parameters, model_slopes(state).reflectance)
     light = image.light_slopes(state.parameters)
     cases = [("albedo", number, albedo[..., number]) for number in (0, 3, 11)]
     brightest = int(state.parameters.light[0, :, 1].argmax())
@@ -142,7 +151,7 @@ def test_colour_changes_with_geometry_as_its_slopes_say(state: Reconstruction, p
     parameters = state.parameters
     image = drawn(state, photo)
     colour = image.colour(parameters)
-    basis = shape_basis(state.model, parameters.identity[0], parameters.expression[0])
+    basis = shape_slopes(state.model, parameters.identity[0], parameters.expression[0])
     slopes = image.geometry_slopes(parameters, basis, colour)
     face = inside_the_face(image, state)
     shapes = parameters.identity.shape[1]
@@ -182,7 +191,7 @@ def inside_the_face(image: LinearImage, state: Reconstruction) -> Tensor:
 @torch.no_grad()
 def test_points_move_on_the_image_as_their_slopes_say(state: Reconstruction) -> None:
     parameters, vertex = state.parameters, torch.tensor([100, 5000, 9000])
-    basis = shape_basis(state.model, parameters.identity[0], parameters.expression[0])
+    basis = shape_slopes(state.model, parameters.identity[0], parameters.expression[0])
     slopes = image_motion(state.camera(), state.vertices()[0, vertex], basis[vertex])
     shapes, expressions = parameters.identity.shape[1], len(state.model.expression_names)
     columns = {"identity": 0, "expression": shapes, "rotation": shapes + expressions}
@@ -258,7 +267,7 @@ def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction,
         points = state.camera().project(landmark_points(state.vertices(), state.model, embedding))[0]
     seen = Observation(srgb, on_face, ~on_face, "mediapipe", points, {"jawOpen": 0.6}, 300.0, 0.1)
     layout = Layout.of(state.parameters, geometry=True)
-    basis = shape_basis(state.model, state.parameters.identity[0], state.parameters.expression[0])
+    model = model_slopes(state)
 
     def gradients(**chosen: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Of the loss and of the equations, with these weights and no others."""
@@ -280,7 +289,7 @@ def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction,
         }
         slopes["light"] = slopes["light"].mT
         with torch.no_grad():
-            equations = 2 * problem.equations(state, image, layout, basis).gradient
+            equations = 2 * problem.equations(state, image, model, layout).gradient
         rows = equations.split(list(layout.sizes.values()))
         return slopes, dict(zip(layout.sizes, rows, strict=True))
 

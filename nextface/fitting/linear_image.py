@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from nextface.fitting.light_transfer import lobe_at, roughness_weights, transfer_vectors
-from nextface.fitting.point_motion import image_motion, turn_motion
+from nextface.fitting.model_slopes import vertex_reflectance
+from nextface.fitting.point_motion import image_motion, normal_motion, slopes_of_sum, turn_motion
 from nextface.fitting.working_photo import WorkingPhoto
 from nextface.lighting import positive_lobes, to_light_frame
 from nextface.pixel_points import PixelPoints
@@ -31,7 +32,6 @@ from renderers.ray_casting import occlusion_of
 from renderers.renderer import Transferable
 
 LARGEST_SHARE = 1.5  # of unshadowed radiance that may arrive: approximations of both differ where little does
-DIFFERENCE = 0.02  # standard deviations: the step of differences by albedo coefficients
 CHANNELS = (3, 1, 1)  # diffuse, specular, roughness
 
 
@@ -66,7 +66,7 @@ class LinearImage:
         material = state.model_material()
         self._mean = self.points.averages(replace(self._scene, material=material))
         self._lobes = positive_lobes(state.bands, LIGHT_LOBES).to(vectors)
-        self._reflectance_slopes: Tensor | None = None
+        self._albedo, self._material = self._averaged(state.parameters.albedo)
 
     @property
     def pixel(self) -> Tensor:
@@ -80,22 +80,25 @@ class LinearImage:
         plain, grazing = lobe_at(response, roughness_weights(roughness))
         return (diffuse.T * response[:, 0] + specular.T * plain + grazing).T
 
-    def albedo_slopes(self, parameters: Parameters) -> Tensor:
+    def albedo_slopes(self, parameters: Parameters, by_vertex: Tensor) -> Tensor:
         """Derivatives [P, 3, A] of the colour by albedo coefficients.
 
-        Those of the reflectance itself are kept from the first call on.
+        Parameters
+        ----------
+        by_vertex: [V, 5, A] of `nextface.fitting.model_slopes.reflectance_slopes`, here or nearby.
         """
-        if self._reflectance_slopes is None:
-            self._reflectance_slopes = self._mean_slopes(parameters.albedo)
         _, specular, roughness = self._reflectance(parameters.albedo)
         response = self._response(parameters)
-        weights, change = torch.autograd.functional.jvp(
-            roughness_weights, roughness, torch.ones_like(roughness)
-        )
+        with torch.enable_grad():
+            leaf = roughness.clone().requires_grad_()
+            columns = roughness_weights(leaf).unbind(1)
+            change = torch.cat([slopes_of_sum(column, leaf) for column in columns], 1)
+            weights = torch.stack(columns, 1).detach()
         plain, _ = lobe_at(response, weights)
         plain_change, grazing_change = lobe_at(response, change)
         by_roughness = specular.T * plain_change + grazing_change
-        diffuse, specular_slope, roughness_slope = self._reflectance_slopes.split(CHANNELS, 1)
+        slopes = self._mean(by_vertex.flatten(1)).unflatten(1, by_vertex.shape[1:])
+        diffuse, specular_slope, roughness_slope = slopes.split(CHANNELS, 1)
         return (
             response[:, 0].T[..., None] * diffuse
             + plain.T[..., None] * specular_slope
@@ -128,28 +131,10 @@ class LinearImage:
     def _normal_slopes(self, motion: Tensor) -> Tensor:
         """Change [P, 3, K] of the mean normals, in model space, as vertices move by `motion` [V, 3, K]."""
         mesh = self._scene.mesh
-        vertices, triangles, normals = mesh.vertices[0], mesh.triangles, mesh.normals[0]
-        seen = torch.zeros(len(vertices), dtype=torch.bool, device=vertices.device)
-        seen[triangles[self.points.triangle.flatten().unique()]] = True
-        corner = triangles[seen[triangles].any(1)]
-        place = vertices[corner]
-        sums = torch.zeros_like(vertices)
-        sums.index_add_(
-            0,
-            corner.flatten(),
-            torch.linalg.cross(place[:, 1] - place[:, 0], place[:, 2] - place[:, 0]).repeat_interleave(3, 0),
-        )
-        moving = motion[corner]
-        change = sum(
-            torch.linalg.cross(moving[:, k], (place[:, (k + 1) % 3] - place[:, (k + 2) % 3])[..., None], dim=1)
-            for k in range(3)
-        )
-        total = torch.zeros_like(motion)
-        for k in range(3):
-            total.index_add_(0, corner[:, k], change)
-        length = sums.norm(dim=1).clamp(min=1e-12)[:, None, None]
-        slopes = (total - normals[..., None] * (normals[:, None] @ total)) / length
-        return self._mean(slopes.flatten(1)).unflatten(1, slopes.shape[1:])
+        seen = torch.zeros(mesh.vertices.shape[1], dtype=torch.bool, device=motion.device)
+        seen[mesh.triangles[self.points.triangle.flatten().unique()]] = True
+        around = mesh.triangles[seen[mesh.triangles].any(1)]
+        return self._mean(normal_motion(mesh.vertices[0], around, motion).flatten(1)).unflatten(1, (3, -1))
 
     def _shading_slopes(self, parameters: Parameters) -> Tensor:
         """Derivatives [P, 3, 3] of the colour by the normal in the camera frame."""
@@ -160,10 +145,7 @@ class LinearImage:
         with torch.enable_grad():
             leaf = normal.detach().requires_grad_()
             unshadowed = shade(light, to_light_frame(leaf), view, diffuse, specular, roughness)
-            by_channel = [
-                torch.autograd.grad(unshadowed[:, channel].sum(), leaf, retain_graph=channel < 2)[0]
-                for channel in range(3)
-            ]
+            by_channel = [slopes_of_sum(channel, leaf) for channel in unshadowed.unbind(1)]
         unshadowed = unshadowed.detach()
         share = self.colour(parameters) / unshadowed.clamp(min=1e-6)
         slopes = torch.stack(by_channel, 1) * share.clamp(0, LARGEST_SHARE)[..., None]
@@ -190,18 +172,6 @@ class LinearImage:
             slopes.append((step + step.roll(1, axis)) / count.clamp(min=1)[..., None])
         return torch.stack(slopes, -1).flatten(0, 1)[self.pixel]
 
-    def _mean_slopes(self, albedo: Tensor) -> Tensor:
-        """Derivatives [P, 5, A] of the pixels' reflectance around coefficients [1, A], by differences."""
-        step = torch.eye(albedo.shape[1]).to(albedo) * DIFFERENCE
-        values = self._vertex_values(torch.cat([albedo, albedo + step]))
-        slopes = ((values[1:] - values[0]) / DIFFERENCE).permute(1, 2, 0)
-        return self._mean(slopes.flatten(1)).unflatten(1, slopes.shape[1:])
-
-    def _vertex_values(self, albedo: Tensor) -> Tensor:
-        """Diffuse albedo, F0 and roughness [N, V, 5] at the vertices."""
-        reflectance = self._model.reflectance(albedo)
-        return torch.cat([reflectance.diffuse, reflectance.specular, reflectance.roughness], -1)
-
     def _light(self, parameters: Parameters) -> Tensor:
         return self._lobes @ parameters.light[0].exp()
 
@@ -211,6 +181,12 @@ class LinearImage:
         return (light.T @ self._vectors.flatten(1)).unflatten(1, self._vectors.shape[1:])
 
     def _reflectance(self, albedo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean diffuse albedo [P, 3], F0 [P, 1] and roughness [P, 1] of the pixels."""
-        diffuse, specular, roughness = self._mean(self._vertex_values(albedo)[0]).split(CHANNELS, 1)
+        """Mean diffuse albedo [P, 3], F0 [P, 1] and roughness [P, 1] of the pixels; the last ones are kept."""
+        if albedo is not self._albedo:
+            self._albedo, self._material = self._averaged(albedo)
+        diffuse, specular, roughness = self._material.split(CHANNELS, 1)
         return diffuse, specular, roughness
+
+    def _averaged(self, albedo: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients [1, A], and the mean reflectance [P, 5] of the pixels with them."""
+        return albedo, self._mean(vertex_reflectance(self._model, albedo)[0])

@@ -19,6 +19,7 @@ from nextface.fitting.losses import (
     light_residual_slopes,
     light_residuals,
 )
+from nextface.fitting.model_slopes import ModelSlopes
 from nextface.fitting.normal_equations import NormalEquations
 from nextface.fitting.observation import Observation
 from nextface.fitting.point_motion import POSE, image_motion
@@ -71,25 +72,25 @@ class PhotoProblem:
         return total + self.weights.light * light_residuals(parameters.light[0]).square().sum()
 
     def equations(
-        self, state: Reconstruction, image: LinearImage, layout: Layout, basis: Tensor | None
+        self, state: Reconstruction, image: LinearImage, slopes: ModelSlopes, layout: Layout
     ) -> NormalEquations:
         """The normal equations of all terms of this photo, linearised around a state.
 
         Parameters
         ----------
         image: drawn at the state's geometry.
-        basis: [V, 3, K + E] of `nextface.fitting.point_motion.shape_basis`, if the layout has the geometry.
+        slopes: of the model; of its shape, too, if the layout has the geometry.
         """
         total = NormalEquations.zeros(layout.unknowns)
-        self._add_pixels(total, state.parameters, image, layout, basis)
-        if basis is not None:
-            self._add_landmarks(total, state, layout, basis)
-            self._add_pulls(total, state, image, layout, basis)
+        self._add_pixels(total, state.parameters, image, slopes, layout)
+        if slopes.shape is not None:
+            self._add_landmarks(total, state, layout, slopes.shape)
+            self._add_pulls(total, state, image, layout, slopes.shape)
             self._add_priors_of_geometry(total, state, layout)
         if layout.light:
             light, root = state.parameters.light[0], self.weights.light**0.5
-            slopes = light_residual_slopes(light)  # [R, LOBES, 3]
-            total.add(root * slopes.mT.flatten(1), root * light_residuals(light), layout.first("light"))
+            by_light = light_residual_slopes(light)  # [R, LOBES, 3]
+            total.add(root * by_light.mT.flatten(1), root * light_residuals(light), layout.first("light"))
         return total
 
     def bounds(self, state: Reconstruction, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -122,8 +123,8 @@ class PhotoProblem:
         total: NormalEquations,
         parameters: Parameters,
         image: LinearImage,
+        slopes: ModelSlopes,
         layout: Layout,
-        basis: Tensor | None,
     ) -> None:
         seen = self.photo.observation
         residual, inside, colour = self._residuals(parameters, image)
@@ -134,13 +135,15 @@ class PhotoProblem:
         residual = residual[chosen] * weight[chosen].sqrt()[:, None]
         blocks: list[tuple[int, Tensor]] = []
         if layout.sizes["albedo"]:
-            blocks.append((layout.first("albedo"), image.albedo_slopes(parameters)[chosen]))
-        if basis is not None:
-            blocks += _shape_blocks(image.geometry_slopes(parameters, basis, colour)[chosen], layout)
+            by_albedo = image.albedo_slopes(parameters, slopes.reflectance)
+            blocks.append((layout.first("albedo"), by_albedo[chosen]))
+        if slopes.shape is not None:
+            by_geometry = image.geometry_slopes(parameters, slopes.shape, colour)
+            blocks += _shape_blocks(by_geometry[chosen], layout)
         light = image.light_slopes(parameters)[:, chosen] if layout.light else None
         for channel in range(3):
             factor = root[:, channel, None]
-            mine = [(first, slopes[:, channel] * factor) for first, slopes in blocks]
+            mine = [(first, block[:, channel] * factor) for first, block in blocks]
             if light is not None:
                 mine.append((layout.first("light") + channel * LIGHT_LOBES, light[channel] * factor))
             total.add_block(mine, residual[:, channel])

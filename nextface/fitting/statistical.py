@@ -28,6 +28,7 @@ from nextface.fitting.statistical_terms import (
     OUTLIER_RESIDUAL,
     StatisticalWeights,
     focal_surprise,
+    person_term,
 )
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.reconstruction import Parameters, Reconstruction
@@ -143,11 +144,8 @@ def _priors(parameters: Parameters, expected: Tensor, weights: StatisticalWeight
     """
     count = len(parameters.expression)
     total = light_term(parameters.light) * weights.light
-    total = total + parameters.identity.square().mean() * weights.identity / count
     total = total + (parameters.expression - expected).square().mean() * weights.expression
-    if parameters.albedo.numel():
-        total = total + parameters.albedo.square().mean() * weights.albedo / count
-    return total
+    return total + person_term(parameters, weights) / count
 
 
 @torch.no_grad()

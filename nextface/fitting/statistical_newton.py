@@ -22,14 +22,14 @@ from torch import Tensor
 
 from nextface.errors import DivergedError
 from nextface.fitting.coarse import landmark_whitening
-from nextface.fitting.layout import SHARED, Layout
+from nextface.fitting.layout import Layout
 from nextface.fitting.linear_image import LinearImage
 from nextface.fitting.losses import usually_exposed
+from nextface.fitting.model_slopes import ModelSlopes, reflectance_slopes, shape_slopes
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
 from nextface.fitting.photo_problem import PhotoProblem
-from nextface.fitting.point_motion import shape_basis
-from nextface.fitting.statistical_terms import StatisticalWeights
+from nextface.fitting.statistical_terms import StatisticalWeights, person_term, person_weights
 from nextface.fitting.working_photo import WorkingPhoto
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.reconstruction import Reconstruction
@@ -69,6 +69,8 @@ def fit_by_gauss_newton(
         for photo, pair in enumerate(zip(observations, embeddings, strict=True))
     ]
     with torch.no_grad():
+        start = current.parameters
+        shape = shape_slopes(current.model, start.identity[0], start.expression[0])
         for number, pixels in enumerate(WORKING_PIXELS):
             if not steps.left:
                 break
@@ -78,10 +80,12 @@ def fit_by_gauss_newton(
                 )
                 for seen, embedding, whitening in zip(observations, embeddings, whitenings, strict=True)
             ]
-            images = [photo.drawn(current[index]) for index, photo in enumerate(photos)]
-            if number == 0 and current.parameters.albedo.numel():
-                current = _toned(current, photos, images, weights, steps)
-            current = _descended(current, photos, images, weights, steps)
+            problem = Problem(photos, weights)
+            images = problem.drawn(current)
+            if number == 0 and start.albedo.numel():
+                current = _toned(current, images, problem, steps)
+            current = _stepped(current, images, problem, None, steps)
+            current = _stepped(current, images, problem, shape, steps)
     return current
 
 
@@ -114,53 +118,34 @@ class Steps:
 
 
 def _toned(
-    current: Reconstruction,
-    photos: Sequence[PhotoProblem],
-    images: Sequence[LinearImage],
-    weights: StatisticalWeights,
-    steps: Steps,
+    current: Reconstruction, images: Sequence[LinearImage], problem: Problem, steps: Steps
 ) -> Reconstruction:
     """The light as usually exposed, and an albedo that explains how bright the skin is in it."""
     light = usually_exposed(current.parameters.light)
     current = current.with_parameters(replace(current.parameters, light=light))
-    return _stepped(current, photos, images, weights, None, steps, ENOUGH_AT_FIRST, light_moves=False)
-
-
-def _descended(
-    current: Reconstruction,
-    photos: Sequence[PhotoProblem],
-    images: Sequence[LinearImage],
-    weights: StatisticalWeights,
-    steps: Steps,
-) -> Reconstruction:
-    """Where steps at one size of the photos end: first of light and albedo alone, then of everything."""
-    current = _stepped(current, photos, images, weights, None, steps)
-    parameters = current.parameters
-    basis = shape_basis(current.model, parameters.identity[0], parameters.expression[0])
-    return _stepped(current, photos, images, weights, basis, steps)
+    return _stepped(current, images, problem, None, steps, ENOUGH_AT_FIRST, light_moves=False)
 
 
 def _stepped(
     current: Reconstruction,
-    photos: Sequence[PhotoProblem],
     images: Sequence[LinearImage],
-    weights: StatisticalWeights,
-    basis: Tensor | None,
+    problem: Problem,
+    shape: Tensor | None,
     steps: Steps,
     enough: float = ENOUGH,
     light_moves: bool = True,
 ) -> Reconstruction:
-    """Where steps end; they are of light and albedo alone where no basis of the geometry is given."""
-    loss = steps.check(_loss(current, photos, images, weights))
+    """Where steps end; they are of light and albedo alone where no slopes of the shape are given."""
+    layout = Layout.of(current.parameters, shape is not None, light_moves)
+    slopes = ModelSlopes(reflectance_slopes(current.model, current.parameters.albedo), shape)
+    loss = steps.check(problem.loss(current, images))
     damping, system = FIRST_DAMPING, None
     while steps.left and damping < MOST_DAMPING:
         if system is None:
-            system = System.of(current, photos, images, weights, basis, light_moves)
+            system = problem.system(current, images, slopes, layout)
         moved = system.step(current, damping)
-        drawn = images
-        if basis is not None:
-            drawn = [photo.drawn(moved[number]) for number, photo in enumerate(photos)]
-        after = _loss(moved, photos, drawn, weights)
+        drawn = images if shape is None else problem.drawn(moved)
+        after = problem.loss(moved, drawn)
         gain = (loss - after) / loss
         if gain > 0:
             current, images, loss, system = moved, drawn, after, None
@@ -171,53 +156,51 @@ def _stepped(
     return current
 
 
-def _loss(
-    current: Reconstruction,
-    photos: Sequence[PhotoProblem],
-    images: Sequence[LinearImage],
-    weights: StatisticalWeights,
-) -> float:
-    parameters = current.parameters
-    total = parameters.identity.square().mean() * weights.identity / len(photos)
-    if parameters.albedo.numel():
-        total = total + parameters.albedo.square().mean() * weights.albedo / len(photos)
-    for number, (photo, image) in enumerate(zip(photos, images, strict=True)):
-        total = total + photo.loss(current[number], image) / len(photos)
-    return float(total)
+@dataclass(frozen=True)
+class Problem:
+    """All photos at one size, and what is known of the person beforehand."""
+
+    photos: Sequence[PhotoProblem]
+    weights: StatisticalWeights
+
+    def drawn(self, state: Reconstruction) -> list[LinearImage]:
+        """The photos' pixels at a reconstruction's geometry."""
+        return [photo.drawn(state[number]) for number, photo in enumerate(self.photos)]
+
+    def loss(self, state: Reconstruction, images: Sequence[LinearImage]) -> float:
+        """All terms, the photos' own as means over photos.
+
+        So what is known of the person weighs less the more photos there are.
+        """
+        total = person_term(state.parameters, self.weights)
+        for number, (photo, image) in enumerate(zip(self.photos, images, strict=True)):
+            total = total + photo.loss(state[number], image)
+        return float(total) / len(self.photos)
+
+    def system(
+        self, state: Reconstruction, images: Sequence[LinearImage], slopes: ModelSlopes, layout: Layout
+    ) -> System:
+        """What all terms say of the unknowns, to first order around a state."""
+        equations, bounds = [], []
+        for number, (photo, image) in enumerate(zip(self.photos, images, strict=True)):
+            alone = state[number]
+            equations.append(photo.equations(alone, image, slopes, layout))
+            bounds.append(photo.bounds(alone, layout))
+        for name, weight in person_weights(state.parameters, self.weights).items():
+            if layout.sizes.get(name):
+                values = getattr(state.parameters, name)[0].cpu()
+                root = weight**0.5
+                equations[0].add(root * torch.eye(len(values)), root * values, layout.first(name))
+        return System(layout, equations, bounds)
 
 
 @dataclass(frozen=True)
 class System:
-    """What the photos and the priors say of all unknowns, to first order around one state."""
+    """Normal equations of all photos, and the bounds of each one's own unknowns."""
 
     layout: Layout
     photos: list[NormalEquations]
     bounds: list[tuple[Tensor, Tensor]]
-
-    @classmethod
-    def of(
-        cls,
-        current: Reconstruction,
-        photos: Sequence[PhotoProblem],
-        images: Sequence[LinearImage],
-        weights: StatisticalWeights,
-        basis: Tensor | None,
-        light_moves: bool,
-    ) -> System:
-        """The system around a state; without a basis of the geometry, for light and albedo alone."""
-        layout = Layout.of(current.parameters, basis is not None, light_moves)
-        equations, bounds = [], []
-        for number, (photo, image) in enumerate(zip(photos, images, strict=True)):
-            alone = current[number]
-            one = photo.equations(alone, image, layout, basis)
-            for name in SHARED:
-                if layout.sizes.get(name):
-                    values = getattr(alone.parameters, name)[0].cpu()
-                    root = (getattr(weights, name) / len(values)) ** 0.5
-                    one.add(root * torch.eye(len(values)), root * values, layout.first(name))
-            equations.append(one)
-            bounds.append(photo.bounds(alone, layout))
-        return cls(layout, equations, bounds)
 
     def step(self, current: Reconstruction, damping: float) -> Reconstruction:
         """The state after a step with this damping."""

@@ -37,6 +37,7 @@ from renderers.renderer import Transferable
 
 WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
 ENOUGH = 8e-3  # a step that lessens the loss by less than this fraction is the last one of its size
+ENOUGH_OF_COLOUR = 1e-3  # the same for steps of light and albedo alone, which cost little
 ENOUGH_AT_FIRST = 0.05  # the same for steps of albedo alone
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-3, 2.0
 
@@ -84,8 +85,8 @@ def fit_by_gauss_newton(
             images = problem.drawn(current)
             if number == 0 and start.albedo.numel():
                 current = _toned(current, images, problem, steps)
-            current = _stepped(current, images, problem, None, steps)
-            current = _stepped(current, images, problem, shape, steps)
+            current = _stepped(current, images, problem, None, steps, ENOUGH_OF_COLOUR)
+            current = _stepped(current, images, problem, shape, steps, ENOUGH)
     return current
 
 
@@ -132,7 +133,7 @@ def _stepped(
     problem: Problem,
     shape: Tensor | None,
     steps: Steps,
-    enough: float = ENOUGH,
+    enough: float,
     light_moves: bool = True,
 ) -> Reconstruction:
     """Where steps end; they are of light and albedo alone where no slopes of the shape are given."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from nextface.errors import DivergedError
@@ -104,5 +103,7 @@ def differentiate(loss: Tensor, iteration: int, stage: int, shared: Shared | Non
     if not math.isfinite(value):
         raise DivergedError(f"The loss became {value} in iteration {iteration} of stage {stage}.")
     values, gradients = shared.reached() if shared is not None else ([], [])
-    torch.autograd.backward([loss, *values], [torch.ones_like(loss), *gradients])
+    for shared_value, gradient in zip(values, gradients, strict=True):
+        loss = loss + shared_value.flatten() @ gradient.flatten()  # its gradient is that of the photos
+    loss.backward()
     return value

@@ -101,10 +101,9 @@ def refine(
         return Material(**{name: from_latent(refined[name], name) for name in RANGES})
 
     light = reconstruction.parameters.light.detach().clone().requires_grad_()
-    groups = [{"params": levels[name], "lr": LEARNING_RATES[name]} for name in RANGES]
-    optimizer = UniformAdam([*groups, {"params": [light], "lr": LIGHT_RATE}], betas=(MOMENTUM, SCALE_MEMORY))
+    groups = [(levels[name], LEARNING_RATES[name]) for name in RANGES]
+    optimizer = UniformAdam([*groups, ([light], LIGHT_RATE)], betas=(MOMENTUM, SCALE_MEMORY))
     rates = _Rates(iterations, renderer.noisy)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: rates.factor())
     averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
     frozen = [reconstruction.scene(photo) for photo in range(len(observations))]
     photos = PhotoLosses(
@@ -136,9 +135,8 @@ def refine(
             loss = loss + regulariser(corrections[name], domains[name], weights[name]) / len(frozen)
         total = photos.backward(iteration, scene_of)
         total += differentiate(loss, iteration, stage=3, shared=shared)
-        optimizer.step()
+        optimizer.step(rates.factor())
         rates.add(total)
-        schedule.step()
         averages.add(iteration)
         progress(total)
         on_iteration(iteration, _detached(current))

@@ -37,7 +37,7 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     """How well one photo (N = 1) shows each vertex: [V, 1] in [0, 1].
 
     Zero behind other surfaces or turned away, rising to 1 towards frontal; 1 inside the mask [h, w], and
-    falling to 0 over four pixels across its border.
+    falling to 0 over the three pixels beyond its border, where what pixels inside say still holds.
     """
     camera, mesh = scene.camera, scene.mesh
     points = camera.transform(mesh.vertices)[0]
@@ -56,7 +56,7 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     soft = avg_pool2d(mask.float()[None, None], 9, 1, 4, count_include_pad=False)
     grid = (pixels / size * 2 - 1)[None, None]
     in_mask = grid_sample(soft, grid, align_corners=False)[0, 0, 0]
-    return (angle * unhidden * inside * (2 * in_mask - 0.5).clamp(0, 1))[:, None]
+    return (angle * unhidden * inside * (3 * in_mask - 0.5).clamp(0, 1))[:, None]
 
 
 @torch.no_grad()

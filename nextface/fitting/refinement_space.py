@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from nextface.baking import bake_vertices, texel_points
 from nextface.fitting.domains import COARSEST_LEVEL, Domain, TexelDomain, VertexDomain
-from nextface.fitting.visibility import shares, spread, vertex_visibility
+from nextface.fitting.visibility import believed, grown, shares, spread, vertex_visibility
 from nextface.reconstruction import Reconstruction
 from nextface.reflectance import RANGES, from_latent, to_latent
 from nextface.scene import Material, Mesh, Scene
@@ -88,9 +88,13 @@ def complete(
     """
     refined, model = reconstruction.material, reconstruction.model
     assert refined is not None
-    visible = torch.stack(
-        [vertex_visibility(reconstruction.scene(photo), mask) for photo, mask in enumerate(masks)]
-    ).amax(0)[None]
+    scenes = [reconstruction.scene(photo) for photo in range(len(masks))]
+    visible, rim = (
+        torch.stack([vertex_visibility(scene, mask) for scene, mask in zip(scenes, some, strict=True)]).amax(0)[
+            None
+        ]
+        for some in (masks, [grown(mask) for mask in masks])
+    )
     mesh = reconstruction.scene().mesh
     fillable = torch.ones_like(visible)
     for name in UNFILLED_REGIONS:
@@ -103,17 +107,21 @@ def complete(
     else:
         refined, base = (_baked(material, mesh, resolution) for material in (refined, base))
         start = base
-    visible, fillable = (bake_vertices(values, mesh, resolution) for values in (visible, fillable))
-    confidence = shares(visible, visible.flip(2) if model.mirror is not None else None, fillable)
-    filled = {}
+    visible, rim, fillable = (bake_vertices(values, mesh, resolution) for values in (visible, rim, fillable))
+    corrections = {}
     for kind in RANGES:
         correction = to_latent(getattr(refined, kind), kind) - to_latent(getattr(base, kind), kind)
-        correction = _enlarged(correction, resolution)
-        around = spread(correction, confidence.seen**4) * fillable  # the border of what is seen is seen worst
+        corrections[kind] = _enlarged(correction, resolution)
+    weight = (visible * fillable) ** 4  # the border of what is seen is seen worst
+    around = {kind: spread(correction, weight) * fillable for kind, correction in corrections.items()}
+    seen = believed(visible, rim, corrections["diffuse"], around["diffuse"])
+    confidence = shares(seen, seen.flip(2) if model.mirror is not None else None, fillable)
+    filled = {}
+    for kind, correction in corrections.items():
         mixed = (
             confidence.seen * correction
             + confidence.mirrored * correction.flip(2)
-            + confidence.statistical * around
+            + confidence.statistical * around[kind]
         )
         filled[kind] = from_latent(to_latent(getattr(start, kind), kind) + mixed, kind)
     return replace(reconstruction, material=Material(**filled), confidence=confidence.stacked())

@@ -15,6 +15,8 @@ from nextface.scene import Scene
 
 GRAZING_COSINE = 0.05  # surfaces turned away further than this are not believed at all ...
 FRONTAL_COSINE = 0.3  # ... and those turned less than this are believed fully
+RIM = 2  # pixels beyond the mask's border, up to which skin at the border is believed
+UNLIKE = 0.15  # latent units: a rim that differs by so much from its surroundings begins to lose belief
 SPREAD_SIZE = 64  # cells a side, over which surroundings are averaged; a power of two
 DEPTH_TOLERANCE_MM = 3.0  # a point this far behind the nearest surface is hidden
 
@@ -32,12 +34,17 @@ class Confidence:
         return torch.cat([self.seen, self.mirrored, self.statistical], -1)
 
 
+def grown(mask: Tensor) -> Tensor:
+    """A mask [h, w] bool with `RIM` pixels around it."""
+    return torch.nn.functional.max_pool2d(mask[None, None].float(), 2 * RIM + 1, 1, RIM)[0, 0] > 0
+
+
 @torch.no_grad()
 def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     """How well one photo (N = 1) shows each vertex: [V, 1] in [0, 1].
 
     Zero behind other surfaces or turned away, rising to 1 towards frontal; 1 inside the mask [h, w], and
-    falling to 0 over the three pixels beyond its border, where what pixels inside say still holds.
+    falling to 0 over four pixels across its border.
     """
     camera, mesh = scene.camera, scene.mesh
     points = camera.transform(mesh.vertices)[0]
@@ -56,7 +63,7 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     soft = avg_pool2d(mask.float()[None, None], 9, 1, 4, count_include_pad=False)
     grid = (pixels / size * 2 - 1)[None, None]
     in_mask = grid_sample(soft, grid, align_corners=False)[0, 0, 0]
-    return (angle * unhidden * inside * (3 * in_mask - 0.5).clamp(0, 1))[:, None]
+    return (angle * unhidden * inside * (2 * in_mask - 0.5).clamp(0, 1))[:, None]
 
 
 @torch.no_grad()
@@ -81,6 +88,20 @@ def relative_visibility(scenes: Sequence[Scene], masks: Sequence[Tensor]) -> lis
         interpolate_vertices(rasterize_scene(scene), scene.mesh.triangles, values)[..., 0]
         for scene, values in zip(scenes, relative, strict=True)
     ]
+
+
+def believed(soft: Tensor, hard: Tensor, correction: Tensor, around: Tensor) -> Tensor:
+    """How well elements [1, ..., 1] are seen, the mask's rim included where it agrees with its surroundings.
+
+    A rim that looks unlike the skin around it shows strands, frames or their shadows that the mask let through.
+
+    Parameters
+    ----------
+    soft, hard: visibility that falls inside and outside the mask's border.
+    correction, around: of the diffuse albedo and of its surroundings [1, ..., 3], in latent units.
+    """
+    difference = (correction - around).mean(-1, keepdim=True).abs()
+    return torch.lerp(hard, soft, (difference / UNLIKE - 1).clamp(0, 1))
 
 
 def shares(seen: Tensor, mirrored: Tensor | None, fillable: Tensor) -> Confidence:

@@ -18,7 +18,7 @@ RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an i
 HUE_WEIGHT = 30.0  # of each lobe's hue
 CONTRAST_WEIGHT = 0.02  # between lobes
 TINT_WEIGHT = 30.0  # of the hue of a card that they light
-EXPOSURE_WEIGHT = 2.0  # of the exposure's logarithm
+EXPOSURE_WEIGHT = 4.0  # of the exposure's logarithm
 # Linear radiance that a white card is exposed to. By the standard output sensitivity of ISO 12232, which most
 # cameras state, a card of 18 % comes out at 18 % of white; but faces are lit less than the scene that was
 # metered: with 1.0 the light skin of real portraits comes out brown.

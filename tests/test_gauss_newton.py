@@ -29,13 +29,15 @@ from nextface.fitting.model_slopes import ModelSlopes, reflectance_slopes, shape
 from nextface.fitting.normal_equations import NormalEquations, solve
 from nextface.fitting.observation import Observation
 from nextface.fitting.photo_problem import PhotoProblem
-from nextface.fitting.point_motion import image_motion
+from nextface.fitting.point_motion import image_motion, normal_motion
 from nextface.fitting.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber, pseudo_huber_weight
+from nextface.fitting.statistical_newton import Problem
 from nextface.fitting.statistical_terms import StatisticalWeights
 from nextface.fitting.working_photo import WorkingPhoto
+from nextface.geometry import vertex_normals
 from nextface.models import create as create_model
 from nextface.raster import rasterize_scene
-from nextface.reconstruction import Reconstruction
+from nextface.reconstruction import Parameters, Reconstruction
 from renderers.vertex import VertexRenderer
 
 SIZE = 96
@@ -207,6 +209,26 @@ def test_points_move_on_the_image_as_their_slopes_say(state: Reconstruction) -> 
         assert torch.allclose(difference, slopes[..., first].double(), rtol=2e-2, atol=2e-2), name
 
 
+def test_normals_turn_as_their_slopes_say(state: Reconstruction) -> None:
+    generator = torch.Generator().manual_seed(4)
+    vertices, triangles = state.vertices()[0].double(), state.model.triangles
+    motion = torch.randn(len(vertices), 3, 2, generator=generator, dtype=torch.float64)
+    slopes, step = normal_motion(vertices, triangles, motion), 1e-5
+    for column in range(2):
+        ahead, behind = (
+            vertex_normals((vertices + sign * step * motion[..., column])[None], triangles)[0]
+            for sign in (1, -1)
+        )
+        difference = (ahead - behind) / (2 * step)
+        assert torch.allclose(
+            slopes[..., column], difference, rtol=1e-4, atol=1e-4 * float(difference.norm(dim=1).median())
+        )
+    some = triangles[:100]
+    seen = torch.zeros(len(vertices), dtype=torch.bool)
+    seen[some] = True
+    assert not normal_motion(vertices, some, motion)[~seen].any()
+
+
 def test_the_light_prior_is_the_sum_of_its_squares() -> None:
     light = torch.randn(2, 256, 3, generator=torch.Generator().manual_seed(0))
     squares = [float(light_residuals(alone).square().sum()) for alone in light]
@@ -303,6 +325,37 @@ def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction,
     assert pairs
     for slope, row in pairs:
         assert torch.allclose(row, slope.flatten().double(), rtol=0, atol=2e-3 * float(slope.abs().max()))
+
+
+def test_what_is_known_of_the_person_counts_once_whatever_the_number_of_photos(
+    state: Reconstruction, photo: WorkingPhoto
+) -> None:
+    """In the loss, which is a mean over photos, and in the equations, which are a sum."""
+    layout = Layout.of(state.parameters, geometry=True)
+    weights = StatisticalWeights(0, identity=2.0, expression=0, albedo=3.0, light=0)
+    nothing = StatisticalWeights(*(0.0 for _ in fields(StatisticalWeights)))
+    embedding = state.model.landmarks("mediapipe")
+    assert embedding is not None
+    whitening = LandmarkWhitening.of(torch.linspace(0.1, 1, 478), None, state.camera(), 60.0)
+    seen = replace(photo.observation, landmarks=torch.linspace(0, SIZE, 956).view(478, 2))
+    rest = (replace(photo, observation=seen), seen, embedding, whitening, VertexRenderer(), nothing, True)
+    identity, albedo = state.parameters.identity[0], state.parameters.albedo[0]
+    expected = torch.cat([2 * 0.02 * identity, 2 * 3.0 / len(albedo) * albedo])
+    for count in (1, 3):
+        photos = [PhotoProblem(*rest)] * count
+        joined = state.with_parameters(Parameters.joined([state.parameters] * count))
+        together = replace(joined, frames=state.frames * count)
+        gradients, losses = [], []
+        with torch.no_grad():
+            images = Problem(photos, nothing).drawn(together)
+            for some in (weights, nothing):
+                problem = Problem(photos, some)
+                losses.append(problem.loss(together, images))
+                system = problem.system(together, images, model_slopes(state), layout)
+                gradients.append(2 * sum(one.gradient[: layout.shared] for one in system.photos))
+        term = 0.02 * identity.square().sum() + 3.0 * albedo.square().mean()
+        assert losses[0] - losses[1] == pytest.approx(float(term) / count, rel=1e-3)
+        assert torch.allclose(gradients[0] - gradients[1], expected.double(), atol=1e-6)
 
 
 def test_steps_reach_the_parameters_that_they_are_of(state: Reconstruction) -> None:

@@ -20,12 +20,13 @@ from nextface.fitting.refinement_space import (
     TEXELS_PER_PIXEL,
     _doubling_size,
     _pixels_per_map,
+    complete,
     refinement_space,
 )
 from nextface.fitting.transfer_renderer import TransferRenderer
-from nextface.fitting.visibility import vertex_visibility
+from nextface.fitting.visibility import UNLIKE, believed, grown, vertex_visibility
 from nextface.models import create as create_model
-from nextface.reflectance import from_latent, to_latent
+from nextface.reflectance import RANGES, from_latent, to_latent
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from renderers.vertex import VertexRenderer
 
@@ -173,3 +174,42 @@ def test_wrong_highlights_become_gloss_rather_than_diffuse_colour() -> None:
     leaked, held = corrections({**default_weights(), "specular": TIGHT, "roughness": TIGHT})
     assert (held * truth).mean() < 0.05 * GLOSS
     assert (diffuse * truth).mean() < 0.85 * (leaked * truth).mean()
+
+
+def test_the_rim_of_the_mask_is_believed_where_it_looks_like_what_is_around() -> None:
+    soft, hard = torch.tensor([0.3]).view(1, 1, 1, 1), torch.tensor([0.9]).view(1, 1, 1, 1)
+    around = torch.zeros(1, 1, 1, 3)
+
+    def belief(difference: float) -> float:
+        return float(believed(soft, hard, around + difference, around))
+
+    assert belief(0.0) == belief(UNLIKE) == pytest.approx(0.9), "moles and pores are no strands of hair"
+    assert belief(1.5 * UNLIKE) == belief(-1.5 * UNLIKE) == pytest.approx(0.6)
+    assert belief(2 * UNLIKE) == belief(-1.0) == pytest.approx(0.3)
+
+
+def test_a_strand_at_the_masks_border_is_not_painted_on_the_forehead() -> None:
+    """A much darker strip along the mask's border, against a slightly darker one, in the completed map."""
+    state = person(create_model("open"), 96)
+    scene, size = state.scene(), 256
+    mask = torch.zeros(96, 96, dtype=torch.bool)
+    mask[30:80, 30:66] = True
+    base = Material(
+        **{kind: bake_vertices(getattr(state.model_material(), kind), scene.mesh, size) for kind in RANGES}
+    )
+    border = bake_vertices(vertex_visibility(scene, grown(mask))[None], scene.mesh, size)
+    inside = bake_vertices(vertex_visibility(scene, mask)[None], scene.mesh, size)
+    strip = (border > 0.95) & (inside > 0.3) & (inside < 0.8)
+    assert strip.sum() > 50
+
+    def shown(darker: float) -> Tensor:
+        """How much of a strip's correction the completed diffuse map has."""
+        latent = to_latent(base.diffuse, "diffuse") - darker * strip
+        refined = replace(base, diffuse=from_latent(latent, "diffuse"))
+        done = complete(replace(state, material=refined), base, [mask], size).material
+        assert done is not None
+        change = to_latent(done.diffuse, "diffuse") - to_latent(base.diffuse, "diffuse")
+        return (-change[strip.expand_as(change)] / darker).median()
+
+    assert shown(0.1) > 0.9
+    assert shown(1.0) < 0.75

@@ -144,7 +144,13 @@ class Config:
         "(mitsuba and redner with maxBounces = 1).",
     )
     rtTrainingSamples: int = _key(8, "Light paths while fitting.", unit="samples a pixel", low=2, high=4096)
-    rtSamples: int = _key(256, "Light paths of the final pictures.", unit="samples a pixel", low=1, high=65536)
+    rtSamples: int = _key(
+        512,
+        "Light paths of the final picture; the others beside it take half or a quarter.",
+        unit="samples a pixel",
+        low=1,
+        high=65536,
+    )
 
     iterStep1: int = _key(
         50,

@@ -259,7 +259,9 @@ class Run:
         return [known[name] for name in detectors]
 
     def _draw(self, current: Reconstruction, photo: int) -> Any:
-        return draw(current, self.equipment.renderer, self.config.rtSamples, self.config.seed, photo)
+        """A picture between the stages, which needs fewer light paths than the final one."""
+        samples = max(self.config.rtSamples // 2, 1)
+        return draw(current, self.equipment.renderer, samples, self.config.seed, photo)
 
     def _debug(self, stage: int, iteration: int, state: Reconstruction) -> None:
         every = self.config.debugFrequency

@@ -70,7 +70,8 @@ def write_results(
     Parameters
     ----------
     targets: the photos, one for each of the reconstruction's.
-    samples, resolution: light paths a pixel of the pictures, and size of maps that must still be baked.
+    samples: light paths a pixel of the reconstruction; the picture of the light has a quarter of them.
+    resolution: of maps that must still be baked.
     """
     maps = map_material(reconstruction, resolution)
     names = write_maps(maps, folder, reconstruction.confidence) if maps else {}
@@ -79,7 +80,8 @@ def write_results(
     for photo, target in enumerate(targets):
         encoded = draw(reconstruction, renderer, samples, seed, photo)
         scene = reconstruction.scene(photo)
-        light = encode(renderer.render(scene.with_material(clay_material(scene)), samples, seed + 1)[0])
+        clay = scene.with_material(clay_material(scene))
+        light = encode(renderer.render(clay, max(samples // 4, 1), seed + 1)[0])
         files = {**names, "mesh": f"mesh{photo}.obj", "meshNeutral": NEUTRAL_MESH}
         for kind, image in {
             "reconstruction": encoded,

@@ -89,12 +89,13 @@ def complete(
     refined, model = reconstruction.material, reconstruction.model
     assert refined is not None
     scenes = [reconstruction.scene(photo) for photo in range(len(masks))]
-    visible, rim = (
-        torch.stack([vertex_visibility(scene, mask) for scene, mask in zip(scenes, some, strict=True)]).amax(0)[
-            None
-        ]
-        for some in (masks, [grown(mask) for mask in masks])
-    )
+
+    def shown(some: Sequence[Tensor]) -> Tensor:
+        """How well the best photo shows each vertex inside these masks: [1, V, 1]."""
+        by_photo = [vertex_visibility(scene, mask) for scene, mask in zip(scenes, some, strict=True)]
+        return torch.stack(by_photo).amax(0)[None]
+
+    visible, rim = shown(masks), shown([grown(mask) for mask in masks])
     mesh = reconstruction.scene().mesh
     fillable = torch.ones_like(visible)
     for name in UNFILLED_REGIONS:

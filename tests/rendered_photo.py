@@ -18,6 +18,8 @@ import renderers
 from nextface.colour import linear_to_srgb
 from nextface.config import Config
 from nextface.fitting.coarse import landmark_points
+from nextface.fitting.landmark_errors import upright_axes
+from nextface.fitting.observation import size_of_face
 from nextface.geometry import focal_pixels
 from nextface.lighting import fibonacci_directions
 from nextface.models.face_model import FaceModel
@@ -96,7 +98,8 @@ def photograph(
 ) -> Photograph:
     """Draw the truth, or another scene in its place, and write photo.png and landmarks.json.
 
-    The landmarks are the model's own points in the picture, free of a detector's errors.
+    The landmarks are where MediaPipe puts the model's own points on average: fits correct its bias, which
+    was measured. They have none of its other errors.
     """
     renderer = renderers.create("mitsuba", Settings("cpu"))
     try:
@@ -113,8 +116,11 @@ def photograph(
     assert embedding is not None
     assert sorted(embedding.indices.tolist()) == list(range(478))
     points = np.zeros((478, 2))
-    seen = truth.camera().project(landmark_points(truth.vertices(), truth.model, embedding))[0]
-    points[embedding.indices.numpy()] = seen.detach().numpy()
+    seen = truth.camera().project(landmark_points(truth.vertices(), truth.model, embedding))[0].detach()
+    if embedding.errors is not None:
+        bias = embedding.errors.bias * size_of_face(seen)
+        seen = seen + bias @ upright_axes(truth.camera())
+    points[embedding.indices.numpy()] = seen.numpy()
     result.landmarks.write_text(json.dumps({"detector": "mediapipe", "points": points.tolist()}))
     return result
 

@@ -146,7 +146,7 @@ class Config:
     rtTrainingSamples: int = _key(8, "Light paths while fitting.", unit="samples a pixel", low=2, high=4096)
     rtSamples: int = _key(
         512,
-        "Light paths of the final picture; the others beside it take half or a quarter.",
+        "Light paths of the final picture; the others beside it take half of them.",
         unit="samples a pixel",
         low=1,
         high=65536,

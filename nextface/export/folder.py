@@ -70,7 +70,7 @@ def write_results(
     Parameters
     ----------
     targets: the photos, one for each of the reconstruction's.
-    samples: light paths a pixel of the reconstruction; the picture of the light has a quarter of them.
+    samples: light paths a pixel of the reconstruction; the picture of the light has half of them.
     resolution: of maps that must still be baked.
     """
     maps = map_material(reconstruction, resolution)
@@ -81,7 +81,7 @@ def write_results(
         encoded = draw(reconstruction, renderer, samples, seed, photo)
         scene = reconstruction.scene(photo)
         clay = scene.with_material(clay_material(scene))
-        light = encode(renderer.render(clay, max(samples // 4, 1), seed + 1)[0])
+        light = encode(renderer.render(clay, max(samples // 2, 1), seed + 1)[0])
         files = {**names, "mesh": f"mesh{photo}.obj", "meshNeutral": NEUTRAL_MESH}
         for kind, image in {
             "reconstruction": encoded,

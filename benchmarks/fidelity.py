@@ -28,16 +28,16 @@ from benchmarks.ground_truth.record import GroundTruth, cases
 from benchmarks.scoring.case import fitted_mask, score_case, stages
 from benchmarks.scoring.geometry import TrueFace
 from benchmarks.scoring.tables import case_line, photo_table, tables
-from nextface.atomic import replacing
 from nextface.config import Config
-from nextface.engine import reconstruct_with
-from nextface.equipment import Equipment, equipped
 from nextface.errors import NextFaceError
-from nextface.photo_folder import find_photos
-from nextface.progress import Silent
-from nextface.reconstruction import Reconstruction
-from nextface.threads import renderer_threads
-from renderers.mitsuba import MitsubaRenderer
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.folder import find_photos
+from nextface.runs.engine import reconstruct_with
+from nextface.runs.equipment import Equipment, equipped
+from nextface.system.atomic import replacing
+from nextface.system.progress import Silent
+from nextface.system.threads import renderer_threads
+from renderers.mitsuba.renderer import MitsubaRenderer
 
 SETS = ("reported", "tuning", "all")
 

@@ -13,9 +13,9 @@ from torch.nn.functional import avg_pool2d
 
 from benchmarks.parity_reference import Points
 from benchmarks.parity_scenes import MAP_SIZE, smooth_field
-from nextface.baking import bake_vertices
-from nextface.lighting import map_directions
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.baking import bake_vertices
+from nextface.scene.lighting import map_directions
 from renderers.renderer import Renderer
 
 Array = NDArray[np.float64]

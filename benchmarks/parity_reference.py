@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate as resample
 from torch.nn.functional import normalize
 
-from nextface.baking import sample_map
-from nextface.lighting import map_directions, map_solid_angles
-from nextface.raster import interpolate, rasterize_scene
 from nextface.scene import Scene
-from renderers.mitsuba import MitsubaRenderer
+from nextface.scene.baking import sample_map
+from nextface.scene.lighting import map_directions, map_solid_angles
+from nextface.scene.raster import interpolate, rasterize_scene
+from renderers.mitsuba.renderer import MitsubaRenderer
 
 Array = NDArray[np.float64]
 

@@ -14,10 +14,10 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nextface.baking import bake_vertices
-from nextface.lighting import evaluate_map, fibonacci_directions, map_directions, positive_lobes
 from nextface.models import create
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.baking import bake_vertices
+from nextface.scene.lighting import evaluate_map, fibonacci_directions, map_directions, positive_lobes
 
 MAP_SIZE = 256  # texels of a map's side
 ENVIRONMENT_HEIGHT = 64

@@ -37,20 +37,20 @@ from benchmarks.alignment import Similarity, Surface
 from benchmarks.ground_truth.heads import ICT_FACE, ICT_SOLID, IctModel, turned
 from benchmarks.scoring.errors import relative_error
 from nextface import Config, reconstruct, reconstruct_shared
-from nextface.baking import sample_map
-from nextface.colour import linear_to_srgb
 from nextface.errors import NextFaceError
 from nextface.export.folder import map_material
-from nextface.fitting.visibility import vertex_visibility
-from nextface.geometry import focal_pixels, intrinsic_matrix, vertex_normals
-from nextface.landmarks import detect
-from nextface.lighting import map_directions
+from nextface.fitting.refinement.visibility import vertex_visibility
+from nextface.landmarks.detection import detect
 from nextface.models.open_head import load_open_head
-from nextface.photo import load_photo
-from nextface.progress import on_screen
-from nextface.raster import interpolate, rasterize_scene
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.photo import load_photo
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.baking import sample_map
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.geometry import focal_pixels, intrinsic_matrix, vertex_normals
+from nextface.scene.lighting import map_directions
+from nextface.scene.raster import interpolate, rasterize_scene
+from nextface.system.progress import on_screen
 from renderers.settings import Settings
 
 FOCAL_35MM = 85.0

@@ -39,8 +39,8 @@ from benchmarks.speed_runs import (
 )
 from benchmarks.speed_tables import tables
 from nextface.config import Config
-from nextface.photo_folder import find_photos
-from nextface.threads import available_cores
+from nextface.photos.folder import find_photos
+from nextface.system.threads import available_cores
 
 PORTRAIT = ROOT / "nextface" / "data" / "astronaut.png"
 DEFAULT_SIZE = Config().maxResolution

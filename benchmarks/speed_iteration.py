@@ -19,11 +19,11 @@ from torch import Tensor
 
 import renderers
 from benchmarks.parity_scenes import BANDS, CASES
-from nextface.fitting.light_transfer import transfer_vectors
-from nextface.fitting.transfer_renderer import TransferRenderer
-from nextface.lighting import project_map
-from nextface.pixel_points import PixelPoints
+from nextface.fitting.transfer.light_transfer import transfer_vectors
+from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.scene import Environment, Material, Scene
+from nextface.scene.lighting import project_map
+from nextface.scene.pixel_points import PixelPoints
 from renderers.ray_casting import occlusion_of
 from renderers.renderer import Renderer, Transferable
 from renderers.settings import Settings

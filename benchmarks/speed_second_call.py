@@ -11,8 +11,8 @@ import json
 import sys
 
 from nextface.config import Config
-from nextface.engine import reconstruct
-from nextface.usage import Usage
+from nextface.runs.engine import reconstruct
+from nextface.system.usage import Usage
 
 
 def main() -> None:

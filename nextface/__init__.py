@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nextface.config import Config
-    from nextface.engine import reconstruct, reconstruct_shared
-    from nextface.many import reconstruct_folder
+    from nextface.runs.engine import reconstruct, reconstruct_shared
+    from nextface.runs.folder_run import reconstruct_folder
 
 __version__ = "0.1.0"
 __all__ = ["Config", "__version__", "reconstruct", "reconstruct_folder", "reconstruct_shared"]
 
 _HOMES = {
     "Config": "nextface.config",
-    "reconstruct": "nextface.engine",
-    "reconstruct_folder": "nextface.many",
-    "reconstruct_shared": "nextface.engine",
+    "reconstruct": "nextface.runs.engine",
+    "reconstruct_folder": "nextface.runs.folder_run",
+    "reconstruct_shared": "nextface.runs.engine",
 }
 
 

@@ -104,8 +104,8 @@ def _configure(
 
 def _run(photo: Path, output: Path, config: Config, **options: Any) -> None:
     """Reconstruct one photo with progress on screen, and print where things are."""
-    from nextface.engine import reconstruct
-    from nextface.progress import on_screen
+    from nextface.runs.engine import reconstruct
+    from nextface.system.progress import on_screen
 
     progress = on_screen()
     if config.verbose:
@@ -139,8 +139,8 @@ def _summary(folder: Path, metrics: Mapping[str, Any]) -> str:
 
 def _run_folder(folder: Path, output: Path, config: Config, **options: Any) -> None:
     """Reconstruct every photo in a folder, and print what became of them."""
-    from nextface.many import reconstruct_folder
-    from nextface.progress import on_screen
+    from nextface.runs.folder_run import reconstruct_folder
+    from nextface.system.progress import on_screen
 
     outcomes = reconstruct_folder(folder, output, config, progress=on_screen(), **options)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
@@ -154,8 +154,8 @@ def _run_folder(folder: Path, output: Path, config: Config, **options: Any) -> N
 
 def _run_shared(folder: Path, output: Path, config: Config, **options: Any) -> None:
     """Reconstruct one person from a folder of photos, and print where things are."""
-    from nextface.engine import reconstruct_shared
-    from nextface.progress import on_screen
+    from nextface.runs.engine import reconstruct_shared
+    from nextface.system.progress import on_screen
 
     result = reconstruct_shared(folder, output, config, progress=on_screen(), **options)
     typer.echo(_summary(result.folder or output, result.metrics))
@@ -279,8 +279,8 @@ def setup_redner(
     ] = "auto",
 ) -> None:
     """Install the renderer redner, with an old Python of its own, into the user's cache."""
-    from renderers.redner import RednerProcess, try_out
-    from renderers.redner_environment import Environment, set_up
+    from renderers.redner.installation import Environment, set_up
+    from renderers.redner.renderer import RednerProcess, try_out
 
     def draw(environment: Environment) -> None:
         try_out(RednerProcess(environment.command, environment.packages, threads=1))

@@ -15,14 +15,14 @@ from typing import Any
 
 from nextface import __version__
 from nextface.errors import MissingPartError, NextFaceError
-from nextface.threads import available_cores
+from nextface.system.threads import available_cores
 
 DETECTOR_SECONDS = 300  # the fan detector fetches its weights when it is first tried
 
 # In a process of its own, because a detector's native code may abort the process it runs in.
 _DETECTORS = """
 import json
-from nextface.landmarks import detector_status
+from nextface.landmarks.detection import detector_status
 print("STATUS=" + json.dumps(detector_status()))
 """
 
@@ -88,14 +88,14 @@ def _try(part: str, check: Callable[[], str]) -> Finding:
 
 
 def _mitsuba_on_gpu() -> str:
-    from renderers.mitsuba import choose_variant
+    from renderers.mitsuba.renderer import choose_variant
 
     choose_variant("cuda")
     return f"Mitsuba {version('mitsuba')}, ray tracing with OptiX."
 
 
 def _mitsuba_on_cpu() -> str:
-    from renderers.llvm import find_llvm
+    from renderers.mitsuba.llvm import find_llvm
 
     library = find_llvm()
     return f"Mitsuba {version('mitsuba')}, LLVM {library.version} ({library.path})"
@@ -108,9 +108,9 @@ def _vertex() -> str:
 
 
 def _redner() -> str:
-    from renderers.redner import find_engine, try_out
-    from renderers.redner_environment import find_environment
-    from renderers.redner_process import RednerProcess
+    from renderers.redner.installation import find_environment
+    from renderers.redner.process import RednerProcess
+    from renderers.redner.renderer import find_engine, try_out
 
     engine = find_engine()
     try_out(engine)

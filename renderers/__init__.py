@@ -35,13 +35,13 @@ def create(name: str, settings: Settings | None = None) -> Renderer:
 
         return VertexRenderer()
     if name == "mitsuba":
-        from renderers.mitsuba import MitsubaRenderer
+        from renderers.mitsuba.renderer import MitsubaRenderer
 
         return MitsubaRenderer(
             settings.device, settings.max_bounces, settings.threads, settings.visibility_gradients
         )
     if name == "redner":
-        from renderers.redner import RednerRenderer, find_engine
+        from renderers.redner.renderer import RednerRenderer, find_engine
 
         if settings.device == "cuda":
             warnings.warn("redner draws on the CPU: its build for GPUs is not used", stacklevel=2)
@@ -55,8 +55,8 @@ def create(name: str, settings: Settings | None = None) -> Renderer:
 
 def available() -> dict[str, str | None]:
     """Each backend's name, with None where it works here and else the reason why it does not."""
-    from renderers import mitsuba
-    from renderers.redner_environment import find_environment
+    from renderers.mitsuba import renderer as mitsuba
+    from renderers.redner.installation import find_environment
 
     found: dict[str, str | None] = {"vertex": None, "mitsuba": None, "redner": None}
     try:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nextface import prefiltered
+from nextface.scene import prefiltered
 
 
 class SpecularLobe(Hashable, Protocol):
@@ -63,7 +63,7 @@ class GGX:
             torch.div(shown, smith.mul_(narrow), out=level).mul_(squared / (2 * math.pi))
 
     def directional_albedo(self, roughness: float, cosine: Tensor) -> tuple[Tensor, Tensor]:
-        """What even light gives; see `nextface.prefiltered.directional_albedo`.
+        """What even light gives; see `nextface.scene.prefiltered.directional_albedo`.
 
         Protocol: `SpecularLobe.directional_albedo`.
         """

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nextface.baking import sample_map
-from nextface.lighting import project_map, to_light_frame
-from nextface.prefiltered import shade
-from nextface.raster import camera_barycentric, interpolate, rasterize_scene
 from nextface.scene import Mesh, Scene
+from nextface.scene.baking import sample_map
+from nextface.scene.lighting import project_map, to_light_frame
+from nextface.scene.prefiltered import shade
+from nextface.scene.raster import camera_barycentric, interpolate, rasterize_scene
 from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
 from renderers.specular_lobe import GGX, SpecularLobe
@@ -31,7 +31,7 @@ class VertexRenderer:
     """Draws previews and gradients on any machine, without noise and without shadows.
 
     Vertices are shaded under the scene's environment, unoccluded, with the project's reflectance (see
-    `nextface.prefiltered` for how, and how exactly); a mapped material is looked up at the vertices' UVs.
+    `nextface.scene.prefiltered` for how, and how exactly); a mapped material is looked up at the vertices' UVs.
     Colours are interpolated over a z-buffer. Coverage is 0 or 1: edges are neither smoothed nor differentiable,
     everything else is, vertex positions and camera included. The environment is seen through its first
     `bands` spherical harmonics bands. Works on the device and in the precision of the scene's tensors.

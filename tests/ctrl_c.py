@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nextface.progress import Silent, Stage
+from nextface.system.progress import Silent, Stage
 
 
 class PressesCtrlC(Silent):

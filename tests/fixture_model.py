@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nextface.models.face_model import LandmarkEmbedding, Reflectance
 from nextface.models.open_head import OpenHead, load_open_head
-from nextface.raster import rasterize
+from nextface.scene.raster import rasterize
 
 COLUMNS, ROWS = 120, 110  # of the grid
 WIDEST_ANGLE = 125.0  # degrees to either side of the face

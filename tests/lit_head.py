@@ -10,13 +10,13 @@ from test_delighting import side_light
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nextface.baking import bake_vertices
-from nextface.fitting.transfer_renderer import TransferRenderer
-from nextface.lighting import evaluate_map, positive_kernel, project_map, scale_bands
+from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.models import create as create_model
-from nextface.raster import interpolate, rasterize_scene
-from nextface.reflectance import RANGES
 from nextface.scene import Environment, Material, Scene
+from nextface.scene.baking import bake_vertices
+from nextface.scene.lighting import evaluate_map, positive_kernel, project_map, scale_bands
+from nextface.scene.raster import interpolate, rasterize_scene
+from nextface.scene.reflectance import RANGES
 from renderers.renderer import Renderer, Transferable
 
 SIZE = 64

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from nextface.errors import MissingPartError
-from renderers.redner_environment import Environment, find_environment
+from renderers.redner.installation import Environment, find_environment
 
 
 def require_redner() -> Environment:

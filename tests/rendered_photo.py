@@ -15,16 +15,17 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 import renderers
-from nextface.colour import linear_to_srgb
 from nextface.config import Config
-from nextface.fitting.coarse import landmark_points
-from nextface.fitting.landmark_errors import upright_axes
-from nextface.fitting.observation import size_of_face
-from nextface.geometry import focal_pixels
-from nextface.lighting import fibonacci_directions
+from nextface.fitting.landmarks.coarse import landmark_points
+from nextface.fitting.terms.landmark_errors import upright_axes
 from nextface.models.face_model import FaceModel
-from nextface.reconstruction import LIGHT_LOBES, Frame, Parameters, Reconstruction
+from nextface.person.parameters import LIGHT_LOBES, Parameters
+from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.photos.observation import size_of_face
 from nextface.scene import Scene
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.geometry import focal_pixels
+from nextface.scene.lighting import fibonacci_directions
 from renderers.settings import Settings
 
 FOCAL_35MM = 85.0  # a portrait lens: the face fills the picture from 76 cm

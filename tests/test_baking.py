@@ -8,8 +8,8 @@ import torch
 from scipy.spatial import Delaunay
 from torch import Tensor
 
-from nextface.baking import bake_vertices, sample_map, texel_points
 from nextface.scene import Mesh
+from nextface.scene.baking import bake_vertices, sample_map, texel_points
 
 
 def two_charts(dtype: torch.dtype = torch.float64) -> Mesh:

@@ -14,9 +14,9 @@ import trimesh
 from conftest import PORTRAIT, SMALL, PortraitRun
 from PIL import Image
 
-from nextface.lighting import evaluate_map
 from nextface.models import create as create_model
-from nextface.reconstruction import Checkpoint
+from nextface.person.checkpoint import Checkpoint
+from nextface.scene.lighting import evaluate_map
 
 MAP_SIZE = SMALL["textureResolution"]
 PICTURES = {  # name: (mode as Pillow tells it, bits a channel)
@@ -210,8 +210,9 @@ def test_camera_and_pose_put_the_mesh_onto_the_photo(
     assert embedding is not None
     where = (vertices[model.triangles[embedding.triangles]] * embedding.barycentric.numpy()[..., None]).sum(1)
     points = cv2.projectPoints(where, rotation, translation, intrinsics, None)[0][:, 0]
-    from nextface.landmarks import detect, face_width
-    from nextface.photo import load_photo
+    from nextface.landmarks import face_width
+    from nextface.landmarks.detection import detect
+    from nextface.photos.photo import load_photo
 
     found = detect(load_photo(PORTRAIT)).landmarks.transformed(np.array(described["photoToImage"]))
     offsets = np.linalg.norm(points - found.points[embedding.indices.numpy()], axis=1)

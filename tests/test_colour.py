@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nextface.colour import linear_to_srgb, srgb_to_linear
+from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
 
 def test_known_values() -> None:

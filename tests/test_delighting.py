@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
 from nextface import reconstruct
-from nextface.baking import bake_vertices, texel_points
-from nextface.lighting import map_directions
 from nextface.models import create as create_model
-from nextface.reconstruction import Checkpoint, Reconstruction
-from nextface.reflectance import RANGES
+from nextface.person.checkpoint import Checkpoint
+from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Environment, Material, Scene
+from nextface.scene.baking import bake_vertices, texel_points
+from nextface.scene.lighting import map_directions
+from nextface.scene.reflectance import RANGES
 
 SIZE = 144  # pixels of the photo
 MAP_SIZE = 256

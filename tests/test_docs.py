@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from nextface.cli import app
 from nextface.config import KEYS, Config
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
 
 ROOT = Path(__file__).parent.parent
 PATTERNS = ("*.md", "docs/*.md", "baselMorphableModel/*.md", "nextface/**/*.md")

@@ -30,7 +30,7 @@ def test_what_needs_nothing_always_works(findings: dict[str, doctor.Finding]) ->
 def test_findings_agree_with_the_parts(findings: dict[str, doctor.Finding]) -> None:
     import torch
 
-    from renderers.llvm import find_llvm
+    from renderers.mitsuba.llvm import find_llvm
 
     assert findings["cuda"].works == torch.cuda.is_available()
     try:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nextface.errors import FaceNotFoundError, MissingPartError
-from nextface.landmarks.embedding import compute_embedding, load_or_compute
+from nextface.landmarks.embedding.embedding import compute_embedding, load_or_compute
 from nextface.landmarks.topology import IBUG68, MEDIAPIPE, TOPOLOGIES
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARK_ERRORS, LANDMARKS, OpenHead, load_open_head

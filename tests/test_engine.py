@@ -24,10 +24,13 @@ from typer.testing import CliRunner
 
 from nextface import Config, cli, reconstruct
 from nextface.errors import CheckpointError, DivergedError, Interrupted
-from nextface.fitting import refine, statistical
+from nextface.fitting.refinement import refine
+from nextface.fitting.statistical.adam import adam as statistical
 from nextface.models import create as create_model
-from nextface.progress import Silent, Stage
-from nextface.reconstruction import Checkpoint, Parameters, Reconstruction
+from nextface.person.checkpoint import Checkpoint
+from nextface.person.parameters import Parameters
+from nextface.person.reconstruction import Reconstruction
+from nextface.system.progress import Silent, Stage
 
 ALL_STAGES = frozenset({1, 2, 3})
 
@@ -170,8 +173,8 @@ def test_a_mask_says_which_pixels_count(tiny_config: Config, finished: Path, tmp
 def test_given_landmarks_are_used_instead_of_detected_ones(
     tiny_config: Config, finished: Path, tmp_path: Path
 ) -> None:
-    from nextface.landmarks import detect
-    from nextface.photo import load_photo
+    from nextface.landmarks.detection import detect
+    from nextface.photos.photo import load_photo
 
     points = detect(load_photo(PORTRAIT)).landmarks.points
     path = tmp_path / "points.json"
@@ -428,7 +431,7 @@ def test_nan_stops_a_run_and_keeps_the_last_good_state(
 def test_a_loss_that_is_not_finite_stops_gauss_newton(
     tiny_config: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nextface.fitting.photo_problem.PHOTO_SCALE", float("inf"))
+    monkeypatch.setattr("nextface.fitting.statistical.photo_problem.PHOTO_SCALE", float("inf"))
     before = checkpoint_of(finished, 1)
     with pytest.raises(DivergedError, match="iteration 0 of stage 2"):
         reconstruct(PORTRAIT, tmp_path, tiny_config, checkpoint=before)
@@ -538,8 +541,8 @@ def test_ctrl_c_on_the_command_line_prints_a_command_that_goes_on(finished: Path
 
 
 def write_detected_landmarks(path: Path) -> None:
-    from nextface.landmarks import detect
-    from nextface.photo import load_photo
+    from nextface.landmarks.detection import detect
+    from nextface.photos.photo import load_photo
 
     points = detect(load_photo(PORTRAIT)).landmarks.points
     path.write_text(json.dumps({"detector": "mediapipe", "points": points.tolist()}))

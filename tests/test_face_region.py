@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 
 import nextface
-from nextface.colour import linear_to_srgb, srgb_to_linear
 from nextface.errors import PhotoError
-from nextface.face_region import FaceRegion, face_region, read_mask
-from nextface.landmarks import MEDIAPIPE, Landmarks, detect, face_box
+from nextface.landmarks import MEDIAPIPE, Landmarks, face_box
+from nextface.landmarks.detection import detect
 from nextface.landmarks.zones import face_zones
-from nextface.photo import Photo, crop_to_box, load_photo
-from nextface.random_walk import random_walk
-from nextface.skin_colour import ColourDensity
+from nextface.photos.photo import Photo, crop_to_box, load_photo
+from nextface.preparation.colour_density import ColourDensity
+from nextface.preparation.face_region import FaceRegion, face_region, read_mask
+from nextface.preparation.random_walk import random_walk
+from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
 ASTRONAUT = Path(nextface.__file__).parent / "data" / "astronaut.png"
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"

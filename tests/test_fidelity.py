@@ -41,15 +41,15 @@ from benchmarks.scoring.pictures import (
     under,
 )
 from benchmarks.scoring.tables import photo_table, tables
-from nextface.colour import linear_to_srgb
 from nextface.errors import NextFaceError
 from nextface.landmarks.topology import MEDIAPIPE
-from nextface.lighting import map_directions, map_solid_angles
 from nextface.models.face_model import LandmarkEmbedding
-from nextface.prefiltered import directional_albedo
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Material
-from renderers.mitsuba import MitsubaRenderer
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.lighting import map_directions, map_solid_angles
+from nextface.scene.prefiltered import directional_albedo
+from renderers.mitsuba.renderer import MitsubaRenderer
 from renderers.vertex import VertexRenderer
 
 SIZE = 128

@@ -12,11 +12,17 @@ from rendered_photo import person
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
-from nextface.fitting.coarse import _problem, _solution, landmark_points
-from nextface.fitting.landmark_errors import LandmarkWhitening
-from nextface.fitting.layout import Layout
-from nextface.fitting.linear_image import LinearImage
-from nextface.fitting.losses import (
+from nextface.fitting.landmarks.coarse import _problem, _solution, landmark_points
+from nextface.fitting.statistical.gauss_newton import Problem
+from nextface.fitting.statistical.linear_image import LinearImage
+from nextface.fitting.statistical.model_slopes import ModelSlopes, reflectance_slopes, shape_slopes
+from nextface.fitting.statistical.normal_equations import NormalEquations, solve
+from nextface.fitting.statistical.photo_problem import PhotoProblem
+from nextface.fitting.statistical.terms import StatisticalWeights
+from nextface.fitting.statistical.unknowns import Layout
+from nextface.fitting.statistical.working_photo import WorkingPhoto
+from nextface.fitting.terms.landmark_errors import LandmarkWhitening
+from nextface.fitting.terms.losses import (
     EXPOSURE_WEIGHT,
     HUE_WEIGHT,
     TINT_WEIGHT,
@@ -25,19 +31,14 @@ from nextface.fitting.losses import (
     light_residuals,
     light_term,
 )
-from nextface.fitting.model_slopes import ModelSlopes, reflectance_slopes, shape_slopes
-from nextface.fitting.normal_equations import NormalEquations, solve
-from nextface.fitting.observation import Observation
-from nextface.fitting.photo_problem import PhotoProblem
-from nextface.fitting.point_motion import image_motion, normal_motion
-from nextface.fitting.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber, pseudo_huber_weight
-from nextface.fitting.statistical_newton import Problem
-from nextface.fitting.statistical_terms import StatisticalWeights
-from nextface.fitting.working_photo import WorkingPhoto
-from nextface.geometry import vertex_normals
+from nextface.fitting.terms.point_motion import image_motion, normal_motion
+from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber, pseudo_huber_weight
 from nextface.models import create as create_model
-from nextface.raster import rasterize_scene
-from nextface.reconstruction import Parameters, Reconstruction
+from nextface.person.parameters import Parameters
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation
+from nextface.scene.geometry import vertex_normals
+from nextface.scene.raster import rasterize_scene
 from renderers.vertex import VertexRenderer
 
 SIZE = 96

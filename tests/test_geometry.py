@@ -9,8 +9,8 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from nextface.geometry import focal_pixels, intrinsic_matrix, rotation_matrix, vertex_normals
 from nextface.scene import Camera, Mesh
+from nextface.scene.geometry import focal_pixels, intrinsic_matrix, rotation_matrix, vertex_normals
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-6, 0.3, math.pi, 4.0])

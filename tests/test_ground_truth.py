@@ -30,9 +30,9 @@ from benchmarks.ground_truth.photographs import EXPOSURE, MIN_FACING, photograph
 from benchmarks.ground_truth.points import SurfacePoints, first_met, seen
 from benchmarks.ground_truth.record import GroundTruth, cases
 from benchmarks.ground_truth.skin import TONES, lab_to_linear
-from nextface.colour import srgb_to_linear
-from nextface.lighting import map_directions, map_solid_angles
 from nextface.models.open_head import load_open_head
+from nextface.scene.colour import srgb_to_linear
+from nextface.scene.lighting import map_directions, map_solid_angles
 
 ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit" / "FaceXModel"
 needs_ict = pytest.mark.skipif(

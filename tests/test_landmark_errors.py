@@ -10,12 +10,12 @@ import torch
 from rendered_photo import person, rigid_distance
 from torch import Tensor
 
-from nextface.fitting.coarse import fit_landmarks, landmark_points
-from nextface.fitting.landmark_errors import INDEPENDENT_LANDMARKS, POINT_ERROR, LandmarkWhitening
-from nextface.fitting.observation import Observation, size_of_face
+from nextface.fitting.landmarks.coarse import fit_landmarks, landmark_points
+from nextface.fitting.terms.landmark_errors import INDEPENDENT_LANDMARKS, POINT_ERROR, LandmarkWhitening
 from nextface.landmarks.errors import common_errors, mirrored
 from nextface.models import create as create_model
 from nextface.models.face_model import LandmarkErrors
+from nextface.photos.observation import Observation, size_of_face
 from nextface.scene import Camera
 
 POINTS, MODES = 30, 4

@@ -16,20 +16,11 @@ import pytest
 
 import nextface
 from nextface.errors import ConfigError, FaceNotFoundError, MissingPartError
-from nextface.landmarks import (
-    IBUG68,
-    MEDIAPIPE,
-    Landmarks,
-    blendshapes,
-    detect,
-    detector_status,
-    face_box,
-    face_width,
-    read_landmarks,
-)
-from nextface.landmarks.opencv_detector import OpenCVDetector
+from nextface.landmarks import IBUG68, MEDIAPIPE, Landmarks, blendshapes, face_box, face_width, read_landmarks
+from nextface.landmarks.detection import detect, detector_status
+from nextface.landmarks.detection.opencv import OpenCVDetector
 from nextface.landmarks.points import outline_box
-from nextface.photo import Photo, load_photo
+from nextface.photos.photo import Photo, load_photo
 
 ASTRONAUT = Path(nextface.__file__).parent / "data" / "astronaut.png"
 MEDIAPIPE_STARTS = detector_status()["mediapipe"] is None
@@ -125,7 +116,7 @@ def test_without_libegl_the_same_networks_run_in_opencv(tmp_path: Path) -> None:
     for name in ("libEGL.so.1", "libGLESv2.so.2"):
         (tmp_path / name).touch()
     script = (
-        "from nextface.landmarks import detect, detector_status; from nextface.photo import load_photo;"
+        "from nextface.landmarks import detect, detector_status; from nextface.photos.photo import load_photo;"
         f"found = detect(load_photo({str(ASTRONAUT)!r}));"
         "print(len(found.faces), found.notes, detector_status()['mediapipe'])"
     )

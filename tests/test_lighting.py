@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import torch
 
-from nextface.lighting import (
+from nextface.scene.lighting import (
     cosine_kernel,
     evaluate_map,
     fibonacci_directions,

@@ -10,7 +10,7 @@ import pytest
 
 import renderers
 from nextface.errors import ConfigError, MissingPartError
-from renderers import llvm, probe
+from renderers.mitsuba.renderer import llvm, probe
 
 
 @pytest.fixture
@@ -125,7 +125,9 @@ def test_an_old_llvm_is_refused_by_its_version(cache):
 
 
 def test_mitsuba_is_not_imported_before_the_probe():
-    program = "import sys, renderers.mitsuba; renderers.available(); sys.exit('mitsuba' in sys.modules)"
+    program = (
+        "import sys, renderers.mitsuba.renderer; renderers.available(); sys.exit('mitsuba' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from nextface.fitting.coverage import coverage_term
-from nextface.fitting.domains import TexelDomain, VertexDomain, doubled
-from nextface.fitting.losses import WHITE_CARD, PhotoTerm, light_term, usually_exposed
-from nextface.fitting.observation import Observation
-from nextface.fitting.refine import BROAD_FACTORS, CHROMA_FACTOR, MapWeights, regulariser
-from nextface.fitting.sampling import render_seed
-from nextface.reflectance import RANGES, from_latent, to_latent
+from nextface.fitting.refinement.domains import TexelDomain, VertexDomain, doubled
+from nextface.fitting.refinement.refine import BROAD_FACTORS, CHROMA_FACTOR, MapWeights, regulariser
+from nextface.fitting.statistical.coverage import coverage_term
+from nextface.fitting.terms.losses import WHITE_CARD, PhotoTerm, light_term, usually_exposed
+from nextface.fitting.terms.sampling import render_seed
+from nextface.photos.observation import Observation
+from nextface.scene.reflectance import RANGES, from_latent, to_latent
 
 
 def observation(value: float = 0.5, size: int = 32, **changes: object) -> Observation:

@@ -14,9 +14,9 @@ from PIL import Image
 from nextface import Config, reconstruct_folder
 from nextface.errors import ConfigError, Interrupted, PhotoError
 from nextface.models import create as create_model
-from nextface.photo_folder import find_photos, result_names, sidecar
-from nextface.reconstruction import Checkpoint
-from nextface.threads import available_cores, share_of_cores
+from nextface.person.checkpoint import Checkpoint
+from nextface.photos.folder import find_photos, result_names, sidecar
+from nextface.system.threads import available_cores, share_of_cores
 
 QUICK = {**TINY, "iterStep2": 1, "iterStep3": 1}
 
@@ -150,7 +150,7 @@ def test_an_unforeseen_error_costs_its_photo_alone(
     def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("somewhere deep")
 
-    monkeypatch.setattr("nextface.stages.fit_by_gauss_newton", fail)
+    monkeypatch.setattr("nextface.runs.run.fit_by_gauss_newton", fail)
     config = replace(Config(renderer="vertex", **QUICK), iterStep1=2)  # type: ignore[arg-type]
     outcomes = reconstruct_folder(photos, tmp_path, config)
     assert [outcome.status for outcome in outcomes] == ["failed"] * 3

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from benchmarks.parity_scenes import RADIUS, ball
 from nextface.errors import MissingPartError
-from nextface.geometry import rotation_matrix
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
-from renderers.mitsuba import MitsubaRenderer
+from nextface.scene.geometry import rotation_matrix
+from renderers.mitsuba.renderer import MitsubaRenderer
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +323,7 @@ def test_backward_pass_has_noise_of_its_own(renderer):
 
 
 def test_samples_beyond_one_pass_are_averaged(renderer, monkeypatch):
-    from renderers import mitsuba_scene
+    from renderers.mitsuba import scene as mitsuba_scene
 
     radiance = torch.ones(1, 8, 16, 3, requires_grad=True)
     drawn = replace(scene(ball(3), matte()), environment=Environment(radiance))
@@ -623,7 +623,7 @@ def resident_megabytes() -> float:
 
 
 def test_an_exception_in_the_backward_pass_leaves_nothing_behind(renderer, monkeypatch):
-    from renderers import mitsuba_scene
+    from renderers.mitsuba import scene as mitsuba_scene
 
     mesh = ball(3)
     diffuse = torch.full((1, mesh.vertices.shape[1], 3), 0.5, requires_grad=True)
@@ -693,7 +693,7 @@ def test_a_black_light_draws_black(renderer):
 
 
 def test_a_missing_gpu_is_explained():
-    from renderers.mitsuba import choose_variant
+    from renderers.mitsuba.renderer import choose_variant
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

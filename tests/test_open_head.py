@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from nextface.errors import ConfigError, MissingPartError
-from nextface.geometry import intrinsic_matrix, rotation_matrix
 from nextface.models import BASEL_FILES, create
 from nextface.models.open_head import DATA, OpenHead, load_open_head
 from nextface.models.skin import skin_colour
-from nextface.raster import rasterize_scene
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.geometry import intrinsic_matrix, rotation_matrix
+from nextface.scene.raster import rasterize_scene
 
 ARKIT = {
     "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",

@@ -19,13 +19,14 @@ from fixture_model import Sheet, make_sheet
 
 from nextface import Config, reconstruct
 from nextface.errors import CheckpointError
-from nextface.fitting.coarse import landmark_points
+from nextface.fitting.landmarks.coarse import landmark_points
 from nextface.landmarks import MEDIAPIPE
-from nextface.landmarks.embedding import load_or_compute
+from nextface.landmarks.embedding.embedding import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import load_open_head
-from nextface.reconstruction import Checkpoint, Reconstruction
-from renderers.probe import cache_folder
+from nextface.person.checkpoint import Checkpoint
+from nextface.person.reconstruction import Reconstruction
+from nextface.system.caches import cache_folder
 
 BACKENDS = ("vertex", "mitsuba")
 LARGEST_LANDMARK_ERROR = 0.03  # of the face's size, median
@@ -115,8 +116,9 @@ def test_stages_1_and_2_fit_it(fitted: Fitted, sheet: Sheet) -> None:
 
 
 def test_its_landmarks_meet_the_photos(fitted: Fitted) -> None:
-    from nextface.landmarks import detect, face_width
-    from nextface.photo import load_photo
+    from nextface.landmarks import face_width
+    from nextface.landmarks.detection import detect
+    from nextface.photos.photo import load_photo
 
     seen = detect(load_photo(PORTRAIT)).landmarks.transformed(fitted.result.frames[0].photo_to_image)
     points = landmark_points(fitted.result.vertices(), fitted.result.model, fitted.embedding)

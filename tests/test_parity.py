@@ -25,8 +25,8 @@ from benchmarks.parity_measures import (
 )
 from benchmarks.parity_reference import Points, Reference
 from benchmarks.parity_scenes import CASES, smooth_field
-from nextface.lighting import map_directions
 from nextface.scene import Environment, Scene
+from nextface.scene.lighting import map_directions
 from renderers.renderer import Renderer
 from renderers.settings import Settings
 

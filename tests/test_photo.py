@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from nextface.colour import linear_to_srgb, srgb_to_linear
 from nextface.errors import PhotoError
-from nextface.photo import Photo, crop_to_box, load_photo
+from nextface.photos.photo import Photo, crop_to_box, load_photo
+from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
 ADOBE_RGB = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
 SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from nextface.progress import Bars, Lines, Progress, Silent, on_screen
+from nextface.system.progress import Bars, Lines, Progress, Silent, on_screen
 
 
 def run_stage(progress: Progress, iterations: int, total: int) -> None:

@@ -13,10 +13,9 @@ import trimesh
 from scipy.spatial import Delaunay
 from torch import Tensor
 
-from nextface import raster
-from nextface.geometry import rotation_matrix
-from nextface.raster import Fragments, camera_barycentric, interpolate, rasterize, rasterize_scene
-from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene import Camera, Environment, Material, Mesh, Scene, raster
+from nextface.scene.geometry import rotation_matrix
+from nextface.scene.raster import Fragments, camera_barycentric, interpolate, rasterize, rasterize_scene
 
 SIZE = 64
 

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from nextface.errors import MissingPartError
 from nextface.models import create as create_model
 from nextface.scene import Scene
-from renderers.mitsuba import MitsubaRenderer
+from renderers.mitsuba.renderer import MitsubaRenderer
 from renderers.ray_casting import cast_rays, occlusion_of
 from renderers.vertex import VertexRenderer
 

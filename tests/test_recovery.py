@@ -23,13 +23,14 @@ from torch import Tensor
 import renderers
 from nextface import Config, reconstruct
 from nextface.config import DEFAULTS
-from nextface.fitting.losses import PhotoTerm
-from nextface.fitting.statistical_terms import OUTLIER_RESIDUAL
-from nextface.fitting.visibility import vertex_visibility
-from nextface.lighting import cosine_kernel, scale_bands, sh_basis, to_light_frame
+from nextface.fitting.refinement.visibility import vertex_visibility
+from nextface.fitting.statistical.terms import OUTLIER_RESIDUAL
+from nextface.fitting.terms.losses import PhotoTerm
 from nextface.models import create as create_model
-from nextface.preparation import Prepared, prepare
-from nextface.reconstruction import Checkpoint, Reconstruction
+from nextface.person.checkpoint import Checkpoint
+from nextface.person.reconstruction import Reconstruction
+from nextface.preparation.prepare import Prepared, prepare
+from nextface.scene.lighting import cosine_kernel, scale_bands, sh_basis, to_light_frame
 from renderers.settings import Settings
 
 SIZE = 128  # pixels of the photo

@@ -18,10 +18,10 @@ from torch.nn.functional import avg_pool2d, interpolate, normalize
 
 import renderers
 from benchmarks.parity_scenes import RADIUS, ball
-from nextface.lighting import map_directions
 from nextface.models import create as create_model
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
-from renderers.redner import Engine, RednerRenderer
+from nextface.scene.lighting import map_directions
+from renderers.redner.renderer import Engine, RednerRenderer
 from renderers.settings import Settings
 
 

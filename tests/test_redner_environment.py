@@ -18,10 +18,10 @@ from redner_set_up import require_redner
 
 import renderers
 from nextface.errors import MissingPartError, RendererError
-from renderers import redner_environment
-from renderers.redner_environment import Environment, find_environment, folder, set_up
-from renderers.redner_process import RednerProcess
-from renderers.redner_scene import frames, sampling_tables
+from renderers.redner import installation as redner_environment
+from renderers.redner.installation import Environment, find_environment, folder, set_up
+from renderers.redner.process import RednerProcess
+from renderers.redner.scene import frames, sampling_tables
 from renderers.settings import Settings
 
 
@@ -115,7 +115,7 @@ def test_the_set_up_is_done_once_and_repaired(python: Path, cache: Path) -> None
     module.write_bytes(b"damaged")
     with pytest.raises(RendererError, match="redner"):
         drawn = renderers.create("redner", Settings(threads=1))
-        from renderers.redner import try_out
+        from renderers.redner.renderer import try_out
 
         try_out(drawn._engine)  # type: ignore[attr-defined]
     repaired = nextface("setup", "redner", "--python", str(python))
@@ -221,7 +221,7 @@ HERE = """
 import sys
 sys.path[:0] = [{packages!r}, {project!r}]
 import numpy as np
-from renderers.redner_here import RednerHere
+from renderers.redner.in_process import RednerHere
 arrays = dict(np.load({scene!r}))
 options = {options!r}
 drawn = RednerHere().load(arrays, options)

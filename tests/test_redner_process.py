@@ -21,9 +21,9 @@ from redner_set_up import require_redner
 
 from nextface.errors import RendererError
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
-from renderers.redner import RednerRenderer
-from renderers.redner_environment import find_environment
-from renderers.redner_process import RednerProcess
+from renderers.redner.installation import find_environment
+from renderers.redner.process import RednerProcess
+from renderers.redner.renderer import RednerRenderer
 
 SOON = 10.0  # seconds within which everything must be over
 

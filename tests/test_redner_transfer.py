@@ -19,12 +19,12 @@ from torch import Tensor
 import renderers
 from nextface import reconstruct
 from nextface.config import Config
-from nextface.fitting.transfer_renderer import TransferRenderer, with_transfer
-from nextface.lighting import fibonacci_directions
+from nextface.fitting.transfer.renderer import TransferRenderer, with_transfer
 from nextface.scene import Environment, Material, Scene
-from renderers.redner import RednerRenderer
-from renderers.redner_here import RednerHere
-from renderers.redner_lobe import BlinnPhong
+from nextface.scene.lighting import fibonacci_directions
+from renderers.redner.in_process import RednerHere
+from renderers.redner.lobe import BlinnPhong
+from renderers.redner.renderer import RednerRenderer
 from renderers.renderer import Renderer
 from renderers.settings import Settings
 

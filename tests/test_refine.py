@@ -10,24 +10,24 @@ import torch
 from rendered_photo import person
 from torch import Tensor
 
-from nextface.baking import bake_vertices
-from nextface.colour import linear_to_srgb
 from nextface.config import Config
-from nextface.fitting.domains import TexelDomain
-from nextface.fitting.observation import Observation
-from nextface.fitting.refine import COOLING, LAST_RATE, SETTLING, WARM_UP, MapWeights, _Rates, refine
-from nextface.fitting.refinement_space import (
+from nextface.fitting.refinement.domains import TexelDomain
+from nextface.fitting.refinement.refine import COOLING, LAST_RATE, SETTLING, WARM_UP, MapWeights, _Rates, refine
+from nextface.fitting.refinement.space import (
     TEXELS_PER_PIXEL,
     _doubling_size,
     _pixels_per_map,
     complete,
     refinement_space,
 )
-from nextface.fitting.transfer_renderer import TransferRenderer
-from nextface.fitting.visibility import UNLIKE, believed, grown, vertex_visibility
+from nextface.fitting.refinement.visibility import UNLIKE, believed, grown, vertex_visibility
+from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.models import create as create_model
-from nextface.reflectance import RANGES, from_latent, to_latent
+from nextface.photos.observation import Observation
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.baking import bake_vertices
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.reflectance import RANGES, from_latent, to_latent
 from renderers.vertex import VertexRenderer
 
 

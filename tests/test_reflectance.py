@@ -12,12 +12,12 @@ SAMPLES = 1 << 18
 
 @pytest.fixture(scope="module")
 def mi():
-    from renderers.mitsuba import MitsubaRenderer
+    from renderers.mitsuba.renderer import MitsubaRenderer
 
     renderer = MitsubaRenderer(device="cpu")
     import mitsuba
 
-    from renderers import skin_bsdf
+    from renderers.mitsuba import skin_bsdf
 
     mitsuba.set_variant(renderer.variant)
     skin_bsdf.register(renderer.variant)

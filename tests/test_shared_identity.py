@@ -23,19 +23,21 @@ from typer.testing import CliRunner
 
 from nextface import Config, cli, reconstruct, reconstruct_shared
 from nextface.errors import CheckpointError, FaceNotFoundError, Interrupted
-from nextface.fitting.accumulation import PHOTO_SCALE, PhotoLosses, Shared, differentiate
-from nextface.fitting.coarse import fit_landmarks, landmark_points
-from nextface.fitting.losses import PhotoTerm
-from nextface.fitting.observation import Observation
-from nextface.fitting.refine import MapWeights, refine
-from nextface.fitting.refinement_space import refinement_space
-from nextface.fitting.statistical import _priors, fit_statistical
-from nextface.fitting.statistical_terms import StatisticalWeights
-from nextface.fitting.visibility import relative_visibility
+from nextface.fitting.landmarks.coarse import fit_landmarks, landmark_points
+from nextface.fitting.refinement.refine import MapWeights, refine
+from nextface.fitting.refinement.space import refinement_space
+from nextface.fitting.refinement.visibility import relative_visibility
+from nextface.fitting.statistical.adam import _priors, fit_statistical
+from nextface.fitting.statistical.terms import StatisticalWeights
+from nextface.fitting.terms.accumulation import PHOTO_SCALE, PhotoLosses, Shared, differentiate
+from nextface.fitting.terms.losses import PhotoTerm
 from nextface.models import create as create_model
-from nextface.progress import Silent
-from nextface.reconstruction import OF_THE_PERSON, Checkpoint, Parameters, Reconstruction
+from nextface.person.checkpoint import Checkpoint
+from nextface.person.parameters import OF_THE_PERSON, Parameters
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation
 from nextface.scene import Material
+from nextface.system.progress import Silent
 from renderers.vertex import VertexRenderer
 
 SIZES = (112, 104, 100)  # pixels of the photos
@@ -442,6 +444,6 @@ def test_ctrl_c_without_any_checkpoint_names_none(tmp_path: Path, monkeypatch: p
     def press(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nextface.stages.write_results", press)
+    monkeypatch.setattr("nextface.runs.run.write_results", press)
     with pytest.raises(Interrupted, match="nothing to go on from"):
         reconstruct(PORTRAIT, tmp_path, quick_config(), skip_stages=frozenset({1, 2, 3}))

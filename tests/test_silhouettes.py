@@ -20,10 +20,10 @@ from benchmarks.parity_measures import (
     loss_weights,
 )
 from benchmarks.parity_scenes import CASES
-from nextface.lighting import map_directions
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
-from renderers.mesh_edges import Edges, draw_places
-from renderers.mitsuba import MitsubaRenderer
+from nextface.scene.lighting import map_directions
+from renderers.mitsuba.mesh_edges import Edges, draw_places
+from renderers.mitsuba.renderer import MitsubaRenderer
 
 SIZE = 48
 

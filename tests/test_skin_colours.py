@@ -15,18 +15,18 @@ from skimage.color import lab2rgb, rgb2lab
 from torch import Tensor
 
 from benchmarks.scoring.albedo import typology_angle
-from nextface.colour import linear_to_srgb, srgb_to_linear
 from nextface.config import DEFAULTS
-from nextface.fitting.coarse import landmark_points
-from nextface.fitting.illumination import guess_light
-from nextface.fitting.losses import WHITE_CARD
-from nextface.fitting.observation import Observation
-from nextface.fitting.statistical import StatisticalWeights
-from nextface.fitting.statistical_newton import fit_by_gauss_newton
-from nextface.lighting import cosine_kernel, fibonacci_directions, scale_bands, sh_basis
+from nextface.fitting.landmarks.coarse import landmark_points
+from nextface.fitting.landmarks.illumination import guess_light
+from nextface.fitting.statistical.adam import StatisticalWeights
+from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
+from nextface.fitting.terms.losses import WHITE_CARD
 from nextface.models.open_head import Appearance, load_open_head
-from nextface.raster import interpolate, rasterize_scene
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation
+from nextface.scene.colour import linear_to_srgb, srgb_to_linear
+from nextface.scene.lighting import cosine_kernel, fibonacci_directions, scale_bands, sh_basis
+from nextface.scene.raster import interpolate, rasterize_scene
 from renderers.vertex import VertexRenderer
 
 TONE = ("melanin", "blood", "undertone")

@@ -14,15 +14,15 @@ from rendered_photo import fitting_config, person, photograph
 from torch import Tensor
 
 from nextface import reconstruct
-from nextface.baking import sample_map
-from nextface.fitting import transfer_renderer
-from nextface.fitting.light_transfer import roughness_levels, roughness_weights
-from nextface.fitting.transfer_renderer import TransferRenderer, with_transfer
+from nextface.fitting.transfer import renderer as transfer_renderer
+from nextface.fitting.transfer.light_transfer import roughness_levels, roughness_weights
+from nextface.fitting.transfer.renderer import TransferRenderer, with_transfer
 from nextface.models import create as create_model
-from nextface.pixel_points import PixelPoints
-from nextface.prefiltered import directional_albedo
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
-from renderers.mitsuba import MitsubaRenderer
+from nextface.scene.baking import sample_map
+from nextface.scene.pixel_points import PixelPoints
+from nextface.scene.prefiltered import directional_albedo
+from renderers.mitsuba.renderer import MitsubaRenderer
 from renderers.vertex import VertexRenderer
 
 SAMPLES = 512

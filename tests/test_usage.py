@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import environment
 
-from nextface.usage import Usage
+from nextface.system.usage import Usage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems tell less of children")
 
@@ -64,7 +64,7 @@ def test_a_grandchilds_time_counts_whether_it_still_runs_or_has_ended(start: str
 
 def test_peak_memory_is_this_process_own_and_remembered_after_it_is_freed() -> None:
     program = """
-from nextface.usage import Usage
+from nextface.system.usage import Usage
 start = Usage.now().peak_memory
 block = bytes([1]) * (100 * 1024**2)
 del block

@@ -13,11 +13,11 @@ import trimesh
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nextface.baking import bake_vertices
-from nextface.lighting import evaluate_map, map_directions, positive_lobes, sh_basis, to_light_frame
-from nextface.prefiltered import shade
-from nextface.raster import interpolate, rasterize_scene
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.baking import bake_vertices
+from nextface.scene.lighting import evaluate_map, map_directions, positive_lobes, sh_basis, to_light_frame
+from nextface.scene.prefiltered import shade
+from nextface.scene.raster import interpolate, rasterize_scene
 from renderers.vertex import VertexRenderer
 
 SIZE = 96

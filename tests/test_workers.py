@@ -15,7 +15,7 @@ import pytest
 from conftest import environment
 from toy_work import ToyWork
 
-from nextface.workers import run_in_workers
+from nextface.system.workers import run_in_workers
 
 Job = int | str
 
@@ -79,7 +79,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from toy_work import ToyWork
-from nextface.workers import run_in_workers
+from nextface.system.workers import run_in_workers
 if __name__ == "__main__":
     list(run_in_workers(["sleeps"], 1, partial(ToyWork, Path(sys.argv[1])), lambda job, code: job))
 """

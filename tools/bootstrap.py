@@ -38,7 +38,7 @@ LLVM_WHEEL = ["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--
 LLVM_PROBE = """
 import torch
 if not torch.cuda.is_available():
-    from renderers.llvm import find_llvm
+    from renderers.mitsuba.llvm import find_llvm
     find_llvm()
 """
 

@@ -19,12 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nextface.atomic import replacing
-from nextface.landmarks.embedding import arrays, compute_embedding, detector_points, mean_face_scene, picture_of
+from nextface.landmarks.embedding.embedding import (
+    arrays,
+    compute_embedding,
+    detector_points,
+    mean_face_scene,
+    picture_of,
+)
 from nextface.landmarks.topology import IBUG68
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARKS, OpenHead, load_open_head
 from nextface.scene import Scene
+from nextface.system.atomic import replacing
 from renderers.vertex import VertexRenderer
 
 # The MediaPipe point at each of the 68 places; jaw, brows, nose, eyes, outer lips, inner lips.

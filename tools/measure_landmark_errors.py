@@ -21,16 +21,17 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from nextface.atomic import replacing
-from nextface.fitting.coarse import landmark_points
-from nextface.fitting.landmark_errors import upright_axes
-from nextface.fitting.observation import size_of_face
-from nextface.landmarks.embedding import detector_points, picture_of
+from nextface.fitting.landmarks.coarse import landmark_points
+from nextface.fitting.terms.landmark_errors import upright_axes
+from nextface.landmarks.embedding.embedding import detector_points, picture_of
 from nextface.landmarks.errors import common_errors, mirrored
-from nextface.lighting import fibonacci_directions
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARK_ERRORS, OpenHead, load_open_head
-from nextface.reconstruction import LIGHT_LOBES, Frame, Parameters, Reconstruction
+from nextface.person.parameters import LIGHT_LOBES, Parameters
+from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.photos.observation import size_of_face
+from nextface.scene.lighting import fibonacci_directions
+from nextface.system.atomic import replacing
 from renderers.vertex import VertexRenderer
 
 DETECTOR = "mediapipe"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextface.errors import MissingPartError
-from nextface.threads import available_cores
-from renderers.llvm import load_llvm
+from nextface.system.threads import available_cores
+from renderers.mitsuba.llvm import load_llvm
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from nextface.lighting import map_directions, map_solid_angles
+from nextface.scene.lighting import map_directions, map_solid_angles
 
 Array = NDArray[np.float64]
 

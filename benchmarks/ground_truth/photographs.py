@@ -17,9 +17,9 @@ from benchmarks.ground_truth.lights import environment, relighting_environments
 from benchmarks.ground_truth.points import detected, seen
 from benchmarks.ground_truth.record import GroundTruth
 from benchmarks.ground_truth.skin import Paint, paint
-from nextface.colour import linear_to_srgb
-from nextface.geometry import focal_pixels
 from nextface.landmarks import MEDIAPIPE
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.geometry import focal_pixels
 
 Array = NDArray[np.float64]
 

@@ -13,10 +13,11 @@ from scipy.spatial import cKDTree
 
 from benchmarks.ground_truth.drawing import Studio, Surface
 from benchmarks.ground_truth.heads import SKIN, Head
-from nextface.colour import linear_to_srgb
-from nextface.landmarks import MEDIAPIPE, detect
-from nextface.lighting import map_directions
-from nextface.photo import load_photo
+from nextface.landmarks import MEDIAPIPE
+from nextface.landmarks.detection import detect
+from nextface.photos.photo import load_photo
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.lighting import map_directions
 
 Array = NDArray[np.float64]
 

@@ -10,10 +10,10 @@ import torch
 from skimage.color import rgb2lab
 
 from benchmarks.scoring.errors import best_gain
-from nextface.baking import sample_map
-from nextface.colour import linear_to_srgb
-from nextface.raster import interpolate, rasterize_scene
 from nextface.scene import Scene
+from nextface.scene.baking import sample_map
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.raster import interpolate, rasterize_scene
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from benchmarks.scoring.frames import scene_of_photo, scored_pixels
 from benchmarks.scoring.geometry import TrueFace, landmark_error, score_geometry
 from benchmarks.scoring.light import ROWS, score_light
 from benchmarks.scoring.pictures import rerendered, score_relit
-from nextface.lighting import evaluate_map
-from nextface.reconstruction import Checkpoint, Reconstruction
+from nextface.person.checkpoint import Checkpoint
+from nextface.person.reconstruction import Reconstruction
+from nextface.scene.lighting import evaluate_map
 from renderers.renderer import Renderer
 
 MEAN_FACE = "mean face"

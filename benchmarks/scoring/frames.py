@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.ground_truth.record import GroundTruth
-from nextface.photo import area_averaged
-from nextface.reconstruction import Frame, Reconstruction
+from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.photos.photo import area_averaged
 from nextface.scene import Scene
 
 WHOLLY = 1 - 1e-4  # share of a pixel's footprint that must be inside a mask

@@ -13,14 +13,14 @@ from torch.nn.functional import normalize
 from benchmarks.alignment import Similarity, Surface
 from benchmarks.ground_truth.record import GroundTruth
 from benchmarks.scoring.frames import scene_of_photo
-from nextface.fitting.coarse import landmark_points
-from nextface.landmarks.embedding import BEHIND_SKIN
+from nextface.fitting.landmarks.coarse import landmark_points
+from nextface.landmarks.embedding.embedding import BEHIND_SKIN
 from nextface.landmarks.topology import MEDIAPIPE
-from nextface.lighting import fibonacci_directions
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
-from nextface.raster import interpolate, rasterize
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.lighting import fibonacci_directions
+from nextface.scene.raster import interpolate, rasterize
 from renderers.renderer import ShadowCaster
 
 RADIUS = 95.0  # mm around the nose's tip

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.scoring.errors import relative_error
-from nextface.lighting import map_directions, map_solid_angles
+from nextface.scene.lighting import map_directions, map_solid_angles
 
 ROUGHNESS = 0.3  # of the glossy ball; alpha is its square
 ROWS = 64  # of the map over whose texels light is summed

@@ -17,9 +17,9 @@ from skimage.metrics import structural_similarity
 from benchmarks.ground_truth.record import GroundTruth
 from benchmarks.scoring.errors import best_gain
 from benchmarks.scoring.frames import in_frame, mask_in_frame, scored_pixels
-from nextface.colour import linear_to_srgb
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Environment, Scene
+from nextface.scene.colour import linear_to_srgb
 from renderers.renderer import Renderer
 
 SAMPLES = 64  # light paths a pixel, of both renders together

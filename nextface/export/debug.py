@@ -9,8 +9,8 @@ import numpy as np
 from nextface.export.files import write_png
 from nextface.export.mesh import write_obj
 from nextface.export.pictures import over_black
-from nextface.fitting.observation import Target
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Target
 
 
 def write_debug(folder: Path, name: str, state: Reconstruction, encoded: np.ndarray, target: Target) -> None:

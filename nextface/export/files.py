@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from nextface.atomic import replacing
+from nextface.system.atomic import replacing
 
 
 def write_png(path: Path, image: np.ndarray, bits: int = 8) -> None:

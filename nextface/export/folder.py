@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from nextface.baking import bake_vertices
 from nextface.export.files import write_json, write_png
 from nextface.export.light import write_environment
 from nextface.export.maps import write_maps
 from nextface.export.mesh import write_obj
 from nextface.export.pictures import clay_material, encode, over_black, panels, psnr, reflectance_images
-from nextface.fitting.observation import Target
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Target
 from nextface.scene import Material, Mesh
+from nextface.scene.baking import bake_vertices
 from renderers.renderer import Renderer
 
 SCHEMA_VERSION = 1

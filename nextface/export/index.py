@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from nextface.atomic import replacing
 from nextface.export.files import write_json
+from nextface.system.atomic import replacing
 
 INDEX_SCHEMA_VERSION = 1
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nextface.colour import linear_to_srgb
 from nextface.export.files import write_exr, write_png
-from nextface.reconstruction import Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.scene.colour import linear_to_srgb
 
 
 def write_environment(reconstruction: Reconstruction, photo: int, folder: Path, exr: bool) -> list[str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nextface.colour import linear_to_srgb
 from nextface.export.files import write_png
-from nextface.reflectance import SPECULAR_RANGE
 from nextface.scene import Material
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.reflectance import SPECULAR_RANGE
 
 
 def write_maps(material: Material, folder: Path, confidence: Tensor | None = None) -> dict[str, str]:

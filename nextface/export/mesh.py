@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nextface.atomic import replacing
 from nextface.scene import Mesh
+from nextface.system.atomic import replacing
 
 
 def write_obj(path: Path, mesh: Mesh, maps: Mapping[str, str] | None = None) -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nextface.baking import sample_map
-from nextface.colour import linear_to_srgb
-from nextface.raster import interpolate, rasterize_scene
-from nextface.reflectance import SPECULAR_RANGE
 from nextface.scene import Material, Scene
+from nextface.scene.baking import sample_map
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.raster import interpolate, rasterize_scene
+from nextface.scene.reflectance import SPECULAR_RANGE
 
 CLAY = 0.4  # albedo of the illumination panel: about that of skin, so that its exposure is the photo's
 

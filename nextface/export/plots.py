@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nextface.atomic import replacing
+from nextface.system.atomic import replacing
 
 
 def plot_losses(path: Path, losses: Sequence[float], stage: int) -> None:

@@ -1,9 +1,9 @@
-"""Facial landmarks: finding faces in a photo, and choosing one of them.
+"""Facial landmarks: a face's points in a photo, what they are called, and files that hold them.
 
-All points are photo pixels with (0, 0) at the upper-left corner of the upper-left pixel.
+All points are photo pixels with (0, 0) at the upper-left corner of the upper-left pixel. `detection` finds
+them, `embedding` finds them on a face model.
 """
 
-from nextface.landmarks.faces import Detection, detect, detector_status
 from nextface.landmarks.files import read_landmarks
 from nextface.landmarks.points import Landmarks, face_box, face_width
 from nextface.landmarks.topology import IBUG68, MEDIAPIPE, TOPOLOGIES, Topology
@@ -12,11 +12,8 @@ __all__ = [
     "IBUG68",
     "MEDIAPIPE",
     "TOPOLOGIES",
-    "Detection",
     "Landmarks",
     "Topology",
-    "detect",
-    "detector_status",
     "face_box",
     "face_width",
     "read_landmarks",

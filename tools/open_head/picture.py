@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nextface.colour import linear_to_srgb
-from nextface.geometry import intrinsic_matrix
-from nextface.lighting import map_directions
 from nextface.models.open_head import OpenHead, load_open_head
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.geometry import intrinsic_matrix
+from nextface.scene.lighting import map_directions
 from renderers.vertex import VertexRenderer
 
 OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "images" / "open_head.png"

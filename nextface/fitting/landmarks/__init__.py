@@ -1,0 +1,1 @@
+"""Stage 1: pose, expression and identity from landmarks, and a first light."""

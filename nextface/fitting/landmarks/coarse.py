@@ -1,0 +1,349 @@
+"""Stage 1: identity, and each photo's pose, expression and focal length, by least squares on landmarks.
+
+The unknowns are few and the residuals smooth, so a trust-region solver converges in tens of steps. The
+identity is a nuisance here, held by its prior: without it, expressions would have to explain the shape of
+the person's face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+from torch import Tensor
+
+from nextface.fitting.terms.landmark_errors import LandmarkWhitening
+from nextface.fitting.terms.point_motion import image_motion
+from nextface.models.face_model import FaceModel, LandmarkEmbedding
+from nextface.person.parameters import Parameters
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation
+from nextface.scene import Camera, Scene
+from nextface.scene.geometry import intrinsic_matrix, rotation_matrix
+
+DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
+SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
+BLENDSHAPE_SPREAD = 0.25  # standard deviation of a blendshape weight
+OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
+AT_BOUND = 1e-4  # unknowns this near to a bound stand still, and none starts nearer
+MERGES = 2  # of what several photos say of one identity; the second is a small correction
+LINEARISATIONS = 2  # the surface is linear in the coefficients for most models; jaws that rotate need a second
+
+
+@dataclass(frozen=True)
+class LandmarkSurface:
+    """The landmarks' 3D positions as an affine function of the coefficients, around a given face."""
+
+    origin: Tensor  # [L, 3] mm
+    identity: Tensor  # [L, 3, identity_size] mm a standard deviation
+    expression: Tensor  # [L, 3, E] mm a unit
+
+    @classmethod
+    def around(
+        cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor
+    ) -> LandmarkSurface:
+        """Linearise a model at identity [identity_size] and expression [E], exactly if it is linear."""
+        step = 0.1
+        shapes = identity.shape[0]
+        changes = torch.eye(shapes + expression.shape[0], device=identity.device) * step
+        changes = torch.cat([torch.zeros_like(changes[:1]), changes])
+        points = landmark_points(
+            model.vertices(identity + changes[:, :shapes], expression + changes[:, shapes:]), model, embedding
+        )
+        slopes = ((points[1:] - points[0]) / step).permute(1, 2, 0).double()
+        basis_identity, basis_expression = slopes[..., :shapes], slopes[..., shapes:]
+        origin = (
+            points[0].double() - basis_identity @ identity.double() - basis_expression @ expression.double()
+        )
+        return cls(origin.cpu(), basis_identity.cpu(), basis_expression.cpu())  # where the solver runs
+
+    def points(self, identity: Tensor, expression: Tensor) -> Tensor:
+        """Positions [L, 3] in model space, mm."""
+        return self.origin + self.identity @ identity + self.expression @ expression
+
+
+def expected_expression(observation: Observation, names: Sequence[str]) -> Tensor:
+    """The expression [E] that the detector's scores let expect, for the coefficients of these names."""
+    return torch.tensor([SCORE_SHARE * observation.blendshapes.get(name, 0.0) for name in names])
+
+
+def landmark_points(vertices: Tensor, model: FaceModel, embedding: LandmarkEmbedding) -> Tensor:
+    """Landmark positions [N, L, 3] on vertices [N, V, 3]."""
+    corners = vertices[:, model.triangles[embedding.triangles]]
+    return (corners * embedding.barycentric[..., None].to(vertices)).sum(2)
+
+
+def landmark_whitening(
+    alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding
+) -> LandmarkWhitening:
+    """What whitens the landmarks of one photo under the pose of a reconstruction (N = 1)."""
+    trust = landmark_weights(alone.scene(), embedding)
+    return LandmarkWhitening.of(trust, embedding.errors, alone.camera(), observation.face_size)
+
+
+def landmark_weights(scene: Scene, embedding: LandmarkEmbedding) -> Tensor:
+    """Trust [L] in each landmark under the pose of a scene of one photo.
+
+    Points of the face's outline lie where the photo's outline is, not on fixed skin: they count only on the
+    side that the camera sees, and less the more the surface turns away.
+    """
+    vertex = scene.mesh.triangles[embedding.triangles, 0]
+    normals = scene.camera.rotate(scene.mesh.normals)[0, vertex]
+    rays = torch.nn.functional.normalize(scene.camera.transform(scene.mesh.vertices)[0, vertex], dim=-1)
+    facing = (-(normals * rays).sum(-1)).clamp(0, 1)
+    return embedding.weights.to(facing) * torch.where(embedding.contour, facing, torch.ones_like(facing))
+
+
+def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation [3] and translation [3] (mm) of model points [L, 3] seen at pixels [L, 2] (SQPnP)."""
+    found, rotation, translation = cv2.solvePnP(
+        points.double().numpy(),
+        observed.double().numpy(),
+        intrinsics.double().numpy(),
+        None,
+        flags=cv2.SOLVEPNP_SQPNP,
+    )
+    if not found or translation[2] <= 0:
+        rotation, translation = np.array([np.pi, 0.0, 0.0]), np.array([0.0, 0.0, 600.0])
+    return rotation.ravel(), translation.ravel()
+
+
+def fit_landmarks(
+    reconstruction: Reconstruction,
+    observations: Sequence[Observation],
+    embeddings: Sequence[LandmarkEmbedding],
+    max_steps: int,
+    optimize_focal: bool,
+    progress: Callable[[float], None],
+) -> Reconstruction:
+    """The reconstruction with identity and, for each photo, pose, focal length and expression fitted.
+
+    Several photos are fitted one by one. Then the identity that explains all of them best takes the place of
+    theirs: what each photo's residuals say of it, to second order and with the photo's own unknowns eliminated
+    (the Schur complement of its normal equations), is added up. The photos' own unknowns follow it.
+
+    Parameters
+    ----------
+    reconstruction: the start; its focal lengths, identity and expressions are kept as the start.
+    embeddings: where each photo's detector puts its points on the model.
+    max_steps: upper bound of solver steps for one photo, over all linearisations.
+    optimize_focal: whether focal lengths may leave their prior means.
+    progress: called with a photo's cost after each evaluation.
+    """
+    count = len(reconstruction)
+    steps = max(max_steps // LINEARISATIONS, 1)
+    alone = [reconstruction[photo] for photo in range(count)]
+    start = [_start_pose(*parts) for parts in zip(alone, observations, embeddings, strict=True)]
+    alone = [
+        _with_solution(one, torch.cat([one.parameters.identity[0].double().cpu(), pose]), seen)
+        for one, pose, seen in zip(alone, start, observations, strict=True)
+    ]
+
+    def problems() -> list[_PhotoProblem]:
+        """Every photo's problem, linearised around its present state."""
+        return [
+            _problem(one, seen, embedding, optimize_focal)
+            for one, seen, embedding in zip(alone, observations, embeddings, strict=True)
+        ]
+
+    for _ in range(LINEARISATIONS):
+        alone = [
+            _with_solution(one, _solved(problem, _solution(one, problem), steps, progress), problem.observation)
+            for one, problem in zip(alone, problems(), strict=True)
+        ]
+    for _ in range(MERGES if count > 1 else 0):
+        posed = problems()
+        unknown = [_solution(one, problem) for one, problem in zip(alone, posed, strict=True)]
+        identity = _merged(
+            [problem.about_identity(vector) for problem, vector in zip(posed, unknown, strict=True)]
+        )
+        unknown = [torch.cat([identity, vector[len(identity) :]]) for vector in unknown]
+        alone = [
+            _with_solution(one, _solved(problem, vector, steps, progress, len(identity)), problem.observation)
+            for one, problem, vector in zip(alone, posed, unknown, strict=True)
+        ]
+    return reconstruction.with_parameters(Parameters.joined([one.parameters for one in alone]))
+
+
+@dataclass(frozen=True)
+class _PhotoProblem:
+    """What one photo's landmarks ask of its unknowns: identity [K], pose [7] and expression [E], in a row.
+
+    A pose is rotation [3] (axis-angle), translation [3] (100 mm) and the logarithm of the focal length over its
+    prior mean.
+    """
+
+    observation: Observation
+    surface: LandmarkSurface
+    observed: Tensor  # [L, 2] pixels
+    whitening: LandmarkWhitening
+    frame: tuple[int, int]  # width and height in pixels
+    principal: Tensor  # [2] pixels
+    expression_prior: Tensor  # [E]
+    expression_spread: float
+    expression_bounds: tuple[float, float]
+    focal_spread: float
+
+    def residuals(self, unknown: Tensor) -> Tensor:
+        """Landmark offsets and the priors of this photo's own unknowns, in standard deviations."""
+        shapes = self.surface.identity.shape[-1]
+        identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
+        points = self.surface.points(identity, expression) @ rotation_matrix(pose[:3]).mT + pose[3:6] * 100
+        pixels = points[:, :2] / points[:, 2:] * (self.observation.focal * pose[6].exp()) + self.principal
+        offsets = self.whitening.residuals(pixels - self.observed)
+        expression = (expression - self.expression_prior) / self.expression_spread
+        return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
+
+    def jacobian(self, unknown: Tensor) -> Tensor:
+        """Derivatives [R, K + 7 + E] of the residuals."""
+        shapes = self.surface.identity.shape[-1]
+        identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
+        focal = self.observation.focal * pose[6:7].exp()
+        camera = Camera(
+            intrinsic_matrix(focal, self.principal[None]), pose[None, :3], pose[None, 3:6] * 100, *self.frame
+        )
+        basis = torch.cat([self.surface.identity, self.surface.expression], 2)
+        motion = image_motion(camera, self.surface.points(identity, expression), basis)
+        by_identity, by_expression, by_pose = motion.split([shapes, len(expression), 7], 2)
+        by_pose = by_pose * torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
+        offsets = self.whitening.slopes(torch.cat([by_identity, by_pose, by_expression], 2))
+        priors = torch.zeros(len(expression) + 1, len(unknown)).double()
+        priors[:-1, shapes + 7 :] = torch.eye(len(expression)) / self.expression_spread
+        priors[-1, shapes + 6] = 1 / self.focal_spread
+        return torch.cat([offsets.flatten(0, 1), priors])
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest values of the unknowns."""
+        size = self.surface.identity.shape[-1] + 7 + len(self.expression_prior)
+        lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
+        depth, faces = size - len(self.expression_prior) - 2, size - len(self.expression_prior)
+        lower[depth], upper[depth] = DISTANCE_RANGE[0] / 100, DISTANCE_RANGE[1] / 100
+        lower[faces:], upper[faces:] = self.expression_bounds
+        return lower, upper
+
+    def about_identity(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        """Precision matrix [K, K] of the identity, and that times its best value [K], from this photo alone.
+
+        To second order around the unknowns, with the photo's own ones eliminated where they are free to move.
+        """
+        shapes = self.surface.identity.shape[-1]
+        jacobian = self.jacobian(unknown)
+        residuals = self.residuals(unknown)
+        jacobian, residuals = (
+            values * (OUTLIER_SIGMAS / residuals.abs().clamp(min=OUTLIER_SIGMAS)).sqrt().view(-1, *[1] * dims)
+            for values, dims in ((jacobian, 1), (residuals, 0))
+        )
+        lower, upper = (torch.from_numpy(bound) for bound in self.bounds())
+        free = (unknown > lower + AT_BOUND) & (unknown < upper - AT_BOUND)
+        free[:shapes] = False
+        person, own = jacobian[:, :shapes], jacobian[:, free]
+        solved = torch.linalg.solve(own.mT @ own, own.mT @ torch.cat([person, residuals[:, None]], 1))
+        precision = person.mT @ (person - own @ solved[:, :-1])
+        gradient = person.mT @ (residuals - own @ solved[:, -1])
+        return precision, precision @ unknown[:shapes] - gradient
+
+
+def _merged(opinions: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The identity [K] that fits all photos' opinions (precision, precision times value) and the prior."""
+    precision = sum((one for one, _ in opinions), torch.eye(len(opinions[0][1])).double())
+    return torch.linalg.solve(precision, sum((one for _, one in opinions), torch.zeros(1).double()))
+
+
+def _solved(
+    problem: _PhotoProblem,
+    start: Tensor,
+    max_steps: int,
+    progress: Callable[[float], None],
+    held: int = 0,
+) -> Tensor:
+    """A photo's best unknowns, from a start; the first `held` of them, the identity's, stand still."""
+    shapes = problem.surface.identity.shape[-1]
+    lower, upper = (bound[held:] for bound in problem.bounds())
+
+    def residuals(moving: Tensor) -> Tensor:
+        values = problem.residuals(torch.cat([start[:held], moving]))
+        return values if held else torch.cat([moving[:shapes], values])
+
+    def evaluate(vector: np.ndarray) -> np.ndarray:
+        values = residuals(torch.from_numpy(vector))
+        progress(0.5 * float(values @ values))
+        return values.numpy()
+
+    def jacobian(vector: np.ndarray) -> np.ndarray:
+        rows = problem.jacobian(torch.cat([start[:held], torch.from_numpy(vector)]))[:, held:]
+        prior = torch.eye(shapes, rows.shape[1]).double()
+        return (rows if held else torch.cat([prior, rows])).numpy()
+
+    inside = np.clip(start[held:].numpy(), lower + AT_BOUND, upper - AT_BOUND)
+    solution = least_squares(
+        evaluate,
+        inside,
+        jac=jacobian,
+        bounds=(lower, upper),
+        x_scale="jac",
+        loss="huber",
+        f_scale=OUTLIER_SIGMAS,
+        ftol=1e-5,
+        max_nfev=max_steps,
+    )
+    return torch.cat([start[:held], torch.from_numpy(solution.x)])
+
+
+def _start_pose(alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding) -> Tensor:
+    """A pose of one photo's face within the distances that are allowed, and its expression: [7 + E]."""
+    identity, expression = alone.parameters.identity[0], alone.parameters.expression[0]
+    surface = LandmarkSurface.around(alone.model, embedding, identity, expression)
+    points = surface.points(identity.double().cpu(), expression.double().cpu())
+    observed = observation.landmarks[embedding.indices].double().cpu()
+    rotation, translation = initial_pose(points, observed, alone.camera().intrinsics[0].cpu())
+    pose = torch.from_numpy(np.concatenate([rotation, translation / 100, [0.0]]))
+    depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
+    pose[3:6] = pose[3:6] * depth / pose[5]
+    return torch.cat([pose, expression.double().cpu()])
+
+
+def _problem(
+    alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding, optimize_focal: bool
+) -> _PhotoProblem:
+    """One photo's problem, linearised around its present state. It is solved where SciPy runs, on the CPU."""
+    model, parameters = alone.model, alone.parameters
+    return _PhotoProblem(
+        observation,
+        LandmarkSurface.around(model, embedding, parameters.identity[0], parameters.expression[0]),
+        observation.landmarks[embedding.indices].double().cpu(),
+        landmark_whitening(alone, observation, embedding).to(torch.float64, "cpu"),
+        (alone.frames[0].width, alone.frames[0].height),
+        alone.frames[0].principal[0].double().cpu(),
+        expected_expression(observation, model.expression_names).double(),
+        BLENDSHAPE_SPREAD if model.expression_bounds == (0.0, 1.0) else 1.0,
+        model.expression_bounds,
+        observation.focal_spread if optimize_focal else 1e-4,
+    )
+
+
+def _solution(alone: Reconstruction, problem: _PhotoProblem) -> Tensor:
+    """The unknowns of a photo's present state."""
+    parameters = alone.parameters
+    focal = parameters.focal - np.log(problem.observation.focal)
+    parts = [parameters.identity[0], parameters.rotation[0], parameters.translation[0] / 100]
+    return torch.cat([*parts, focal, parameters.expression[0]]).double().cpu()
+
+
+def _with_solution(alone: Reconstruction, solution: Tensor, observation: Observation) -> Reconstruction:
+    """A photo's state with these unknowns."""
+    old = alone.parameters
+    identity, pose, expression = solution.split([old.identity.shape[1], 7, old.expression.shape[1]])
+    return alone.with_parameters(
+        replace(
+            old,
+            rotation=pose[None, :3].to(old.rotation),
+            translation=pose[None, 3:6].to(old.translation) * 100,
+            focal=(np.log(observation.focal) + pose[6:7]).to(old.focal),
+            identity=identity[None].to(old.identity),
+            expression=expression[None].to(old.expression),
+        )
+    )

@@ -1,0 +1,234 @@
+"""Stage 3: diffuse, specular and roughness, element by element, under the statistical model's guidance.
+
+Corrections are made in the latent space of `nextface.scene.reflectance`. Errors of light and geometry leave
+traces in a photo's residual that are mostly broader than pigment's; so the broader a correction is, the more
+it costs, and a broad left-right difference most of all. Pigment darkens more than it tints, coloured light
+and clipped highlights tint; so hue costs more than brightness. The light goes on moving, to take up what is
+broad.
+
+A highlight in the wrong place or of the wrong size has the light's colour, not the skin's. F0 and roughness
+are held loosely, so that they explain it: what they are kept from, the diffuse map takes up.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nextface.fitting.refinement.domains import Domain
+from nextface.fitting.refinement.uniform_adam import UniformAdam
+from nextface.fitting.refinement.visibility import relative_visibility
+from nextface.fitting.terms.accumulation import PhotoLosses, Shared, differentiate
+from nextface.fitting.terms.losses import light_term
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation
+from nextface.scene import Material, Scene
+from nextface.scene.reflectance import RANGES, from_latent, to_latent
+from renderers.renderer import Renderer
+
+FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
+OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
+LEARNING_RATES = {"diffuse": 0.11, "specular": 0.2, "roughness": 0.11}
+LIGHT_RATE = 0.15
+MOMENTUM = 0.8
+SCALE_MEMORY = 0.95  # of the gradients' squares: they shrink fast at the start, and steps must not with them
+WARM_UP = 8  # iterations in which learning rates rise: all levels start in the same direction, and overshoot
+LAST_RATE = 0.1  # learning rates fall linearly to this fraction
+SETTLING = (
+    8  # iterations; where the loss falls by less than a share of STALLED over so many, rates begin to fall
+)
+STALLED = 0.03
+COOLING = 24  # iterations in which they fall, without noise; the last one ends the stage
+TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
+BROAD_FACTORS = {32: 30.0, 64: 5.0, 128: 2.5}  # how much more what maps of so many texels show costs
+CHROMA_FACTOR = 2.5  # a change of hue counts as one of brightness this many times larger
+
+
+@dataclass(frozen=True)
+class MapWeights:
+    """Weights of one reflectance's regularisers."""
+
+    symmetry: float
+    consistency: float
+    smoothness: float
+
+
+def refine(
+    reconstruction: Reconstruction,
+    base: Material,
+    domain: Domain,
+    observations: Sequence[Observation],
+    renderer: Renderer,
+    weights: dict[str, MapWeights],
+    light_weight: float,
+    iterations: int,
+    samples: int,
+    seed: int,
+    progress: Callable[[float], None],
+    on_iteration: Callable[[int, Reconstruction], None],
+) -> Reconstruction:
+    """The reconstruction with a refined material and light.
+
+    Parameters
+    ----------
+    reconstruction: where to start; a material of the domain's layout, from an interrupted run, is continued.
+    base: [1, ...] the statistical material in the domain's layout, which corrections are measured from.
+    weights: regularisers of "diffuse", "specular" and "roughness".
+    samples: light paths a pixel and iteration.
+    on_iteration: called after each step with its number and the current state.
+
+    Raises
+    ------
+    DivergedError: if the loss becomes NaN or infinite.
+    """
+    latents = {name: to_latent(getattr(base, name).detach(), name) for name in RANGES}
+    # Light glints broadly, so F0 and roughness show no fine detail: half the resolution will do.
+    domains = {"diffuse": domain, "specular": domain.coarser(), "roughness": domain.coarser()}
+    earlier = {name: torch.zeros_like(latents[name]) for name in RANGES}
+    if reconstruction.material is not None and reconstruction.material.is_mapped == base.is_mapped:
+        for name in RANGES:
+            known = to_latent(getattr(reconstruction.material, name), name)
+            earlier[name] = domain.adopted(known) - latents[name]
+    levels = {
+        name: [level.requires_grad_() for level in domains[name].parameters(earlier[name])] for name in RANGES
+    }
+
+    def drawn_with(corrections: dict[str, Tensor]) -> Material:
+        refined = {name: latents[name] + domain.adopted(corrections[name]) for name in RANGES}
+        return Material(**{name: from_latent(refined[name], name) for name in RANGES})
+
+    light = reconstruction.parameters.light.detach().clone().requires_grad_()
+    groups = [(levels[name], LEARNING_RATES[name]) for name in RANGES]
+    optimizer = UniformAdam([*groups, ([light], LIGHT_RATE)], betas=(MOMENTUM, SCALE_MEMORY))
+    rates = _Rates(iterations, renderer.noisy)
+    averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
+    frozen = [reconstruction.scene(photo) for photo in range(len(observations))]
+    photos = PhotoLosses(
+        3,
+        observations,
+        renderer,
+        OUTLIER_RESIDUAL,
+        samples,
+        seed,
+        FIRST_ITERATION,
+        relative_visibility(frozen, [observation.mask for observation in observations]),
+    )
+    for iteration in range(iterations):
+        optimizer.zero_grad()
+        corrections = {name: domains[name].correction(levels[name]) for name in RANGES}
+        material = drawn_with(corrections)
+        current = replace(
+            reconstruction, material=material, parameters=replace(reconstruction.parameters, light=light)
+        )
+        shared = Shared(material.diffuse, material.specular, material.roughness)
+        leaf = Material(*shared.leaves)
+
+        def scene_of(photo: int, current: Reconstruction = current, leaf: Material = leaf) -> Scene:
+            return replace(frozen[photo], material=leaf, environment=current[photo].environment())
+
+        # Photo terms are averaged, and all photos share the maps: their prior counts once, the lights' N times.
+        loss = light_term(light) * light_weight
+        for name in RANGES:
+            loss = loss + regulariser(corrections[name], domains[name], weights[name]) / len(frozen)
+        total = photos.backward(iteration, scene_of)
+        total += differentiate(loss, iteration, stage=3, shared=shared)
+        optimizer.step(rates.factor())
+        rates.add(total)
+        averages.add(iteration)
+        progress(total)
+        on_iteration(iteration, _detached(current))
+        if rates.done:
+            break
+    averages.assign()
+    with torch.no_grad():
+        material = drawn_with({name: domains[name].correction(levels[name]) for name in RANGES})
+    parameters = replace(reconstruction.parameters, light=light.detach())
+    return replace(reconstruction, material=material, parameters=parameters)
+
+
+class _Rates:
+    """The learning rates' course over at most so many iterations: up, along, and down to the end.
+
+    With noise they fall all along the way, which averages it out. Without it they begin to fall once the loss
+    hardly does: so many iterations are done as it takes.
+    """
+
+    def __init__(self, iterations: int, noisy: bool) -> None:
+        self._fall = iterations if noisy else min(COOLING, iterations)
+        self._last, self._settles = iterations, not noisy
+        self._losses: list[float] = []
+
+    def add(self, loss: float) -> None:
+        """Count in the loss of one more iteration."""
+        self._losses.append(loss)
+        if not self._settles or len(self._losses) <= SETTLING:
+            return
+        if min(self._losses[-SETTLING:]) > (1 - STALLED) * min(self._losses[:-SETTLING]):
+            self._last = min(self._last, len(self._losses) + self._fall)
+            self._settles = False
+
+    @property
+    def done(self) -> bool:
+        """Whether this was the last iteration."""
+        return len(self._losses) >= self._last
+
+    def factor(self) -> float:
+        """Of the learning rates in the next iteration."""
+        iteration = len(self._losses)
+        left = min((self._last - iteration) / self._fall, 1.0)
+        return min((iteration + 1) / WARM_UP, 1.0) * (LAST_RATE + (1 - LAST_RATE) * left)
+
+
+class _TailAverage:
+    """The mean of parameters over the last iterations (Polyak and Juditsky, 1992)."""
+
+    def __init__(self, parameters: list[Tensor], iterations: int) -> None:
+        self._parameters = parameters
+        self._means = [parameter.detach().clone() for parameter in parameters]
+        self._first = iterations - max(round(TAIL * iterations), 1)
+
+    def add(self, iteration: int) -> None:
+        """Count in the parameters after an iteration."""
+        share = 1 / max(iteration - self._first + 1, 1)
+        for mean, parameter in zip(self._means, self._parameters, strict=True):
+            mean.lerp_(parameter.detach(), share)
+
+    @torch.no_grad()
+    def assign(self) -> None:
+        """Give the parameters their means."""
+        for mean, parameter in zip(self._means, self._parameters, strict=True):
+            parameter.copy_(mean)
+
+
+def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tensor:
+    """Cost of one reflectance's correction [1, ..., C]: consistency, symmetry and smoothness."""
+    if correction.shape[-1] > 1:
+        correction = torch.lerp(correction.mean(-1, keepdim=True), correction, CHROMA_FACTOR)
+    cost = weights.consistency * _energy(correction, domain)
+    cost = cost + weights.smoothness * domain.variation(correction)
+    mirrored = domain.mirrored(correction)
+    if mirrored is not None:
+        cost = cost + weights.symmetry * _energy(correction - mirrored, domain)
+    return cost
+
+
+def _energy(values: Tensor, domain: Domain) -> Tensor:
+    """Mean square of values [1, ..., C], the more so the broader they are."""
+    total = domain.energy(values)
+    for size, factor in BROAD_FACTORS.items():
+        total = total + factor * domain.energy(domain.broad(values, size))
+    return total
+
+
+def _detached(reconstruction: Reconstruction) -> Reconstruction:
+    material = reconstruction.material
+    assert material is not None
+    return replace(
+        reconstruction,
+        parameters=reconstruction.parameters.detached(),
+        material=Material(material.diffuse.detach(), material.specular.detach(), material.roughness.detach()),
+    )

@@ -1,0 +1,211 @@
+"""Stage 2 without noise: Gauss-Newton on pixels, landmarks and priors together.
+
+What is minimised is what `nextface.fitting.statistical.adam` minimises by descent through the renderer. Here
+images come from light transfer, every pixel's derivatives are known
+(`nextface.fitting.statistical.linear_image`), and all unknowns are solved for
+at once: whatever trades off against each other, as light and albedo or pose and shape do, does so in one step
+(Levenberg, 1944; Marquardt, 1963). Robust weights are found again before every step.
+
+First of all the light is exposed as cameras usually expose, and the albedo alone explains how bright the skin
+is: brighter light on darker skin looks nearly the same, so steps of both together would stop long before the
+priors have had their say. Then, at every size of the photo, light and albedo move alone first, which costs next
+to nothing. Then the geometry moves with them, and rays are traced again after every step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nextface.errors import DivergedError
+from nextface.fitting.landmarks.coarse import landmark_whitening
+from nextface.fitting.statistical.linear_image import LinearImage
+from nextface.fitting.statistical.model_slopes import ModelSlopes, reflectance_slopes, shape_slopes
+from nextface.fitting.statistical.normal_equations import NormalEquations, solve
+from nextface.fitting.statistical.photo_problem import PhotoProblem
+from nextface.fitting.statistical.terms import StatisticalWeights, person_term, person_weights
+from nextface.fitting.statistical.unknowns import Layout
+from nextface.fitting.statistical.working_photo import WorkingPhoto
+from nextface.fitting.terms.losses import usually_exposed
+from nextface.models.face_model import LandmarkEmbedding
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation
+from renderers.renderer import Transferable
+
+WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
+ENOUGH = 8e-3  # a step that lessens the loss by less than this fraction is the last one of its size
+ENOUGH_OF_COLOUR = 1e-3  # the same for steps of light and albedo alone, which cost little
+ENOUGH_AT_FIRST = 0.05  # the same for steps of albedo alone
+FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-3, 2.0
+
+
+def fit_by_gauss_newton(
+    reconstruction: Reconstruction,
+    observations: Sequence[Observation],
+    embeddings: Sequence[LandmarkEmbedding],
+    renderer: Transferable,
+    weights: StatisticalWeights,
+    iterations: int,
+    optimize_focal: bool,
+    progress: Callable[[float], None],
+    on_iteration: Callable[[int, Reconstruction], None],
+) -> Reconstruction:
+    """The reconstruction with all statistical parameters fitted to its photos together.
+
+    Parameters are those of `nextface.fitting.statistical.adam.fit_statistical`, with two differences: the
+    renderer only says what is reflected and what casts shadows, and there are fewer iterations where the loss
+    stops falling sooner.
+
+    Raises
+    ------
+    DivergedError: if the loss becomes NaN or infinite.
+    """
+    steps = Steps(iterations, progress, on_iteration)
+    current = reconstruction.with_parameters(reconstruction.parameters.detached())
+    whitenings = [
+        landmark_whitening(current[photo], *pair)
+        for photo, pair in enumerate(zip(observations, embeddings, strict=True))
+    ]
+    with torch.no_grad():
+        start = current.parameters
+        shape = shape_slopes(current.model, start.identity[0], start.expression[0])
+        for number, pixels in enumerate(WORKING_PIXELS):
+            if not steps.left:
+                break
+            photos = [
+                PhotoProblem(
+                    WorkingPhoto.of(seen, pixels), seen, embedding, whitening, renderer, weights, optimize_focal
+                )
+                for seen, embedding, whitening in zip(observations, embeddings, whitenings, strict=True)
+            ]
+            problem = Problem(photos, weights)
+            images = problem.drawn(current)
+            if number == 0 and start.albedo.numel():
+                current = _toned(current, images, problem, steps)
+            current = _stepped(current, images, problem, None, steps, ENOUGH_OF_COLOUR)
+            current = _stepped(current, images, problem, shape, steps, ENOUGH)
+    return current
+
+
+@dataclass
+class Steps:
+    """Counts and reports steps."""
+
+    left: int  # that may still be taken
+    progress: Callable[[float], None]
+    on_iteration: Callable[[int, Reconstruction], None]
+    done: int = 0
+
+    def check(self, loss: float) -> float:
+        """The loss of a state that steps start from.
+
+        Raises
+        ------
+        DivergedError: if it is NaN or infinite.
+        """
+        if not math.isfinite(loss):
+            raise DivergedError(f"The loss became {loss} in iteration {self.done} of stage 2.")
+        return loss
+
+    def taken(self, loss: float, state: Reconstruction) -> None:
+        """Report a step that led to a state, or back to it."""
+        self.progress(loss)
+        self.on_iteration(self.done, state)
+        self.done += 1
+        self.left -= 1
+
+
+def _toned(
+    current: Reconstruction, images: Sequence[LinearImage], problem: Problem, steps: Steps
+) -> Reconstruction:
+    """The light as usually exposed, and an albedo that explains how bright the skin is in it."""
+    light = usually_exposed(current.parameters.light)
+    current = current.with_parameters(replace(current.parameters, light=light))
+    return _stepped(current, images, problem, None, steps, ENOUGH_AT_FIRST, light_moves=False)
+
+
+def _stepped(
+    current: Reconstruction,
+    images: Sequence[LinearImage],
+    problem: Problem,
+    shape: Tensor | None,
+    steps: Steps,
+    enough: float,
+    light_moves: bool = True,
+) -> Reconstruction:
+    """Where steps end; they are of light and albedo alone where no slopes of the shape are given."""
+    layout = Layout.of(current.parameters, shape is not None, light_moves)
+    slopes = ModelSlopes(reflectance_slopes(current.model, current.parameters.albedo), shape)
+    loss = steps.check(problem.loss(current, images))
+    damping, system = FIRST_DAMPING, None
+    while steps.left and damping < MOST_DAMPING:
+        if system is None:
+            system = problem.system(current, images, slopes, layout)
+        moved = system.step(current, damping)
+        drawn = images if shape is None else problem.drawn(moved)
+        after = problem.loss(moved, drawn)
+        gain = (loss - after) / loss
+        if gain > 0:
+            current, images, loss, system = moved, drawn, after, None
+        damping = max(damping / 3, LEAST_DAMPING) if gain > 0 else damping * 10
+        steps.taken(loss, current)
+        if 0 < gain < enough:
+            break
+    return current
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All photos at one size, and what is known of the person beforehand."""
+
+    photos: Sequence[PhotoProblem]
+    weights: StatisticalWeights
+
+    def drawn(self, state: Reconstruction) -> list[LinearImage]:
+        """The photos' pixels at a reconstruction's geometry."""
+        return [photo.drawn(state[number]) for number, photo in enumerate(self.photos)]
+
+    def loss(self, state: Reconstruction, images: Sequence[LinearImage]) -> float:
+        """All terms, the photos' own as means over photos.
+
+        So what is known of the person weighs less the more photos there are.
+        """
+        total = person_term(state.parameters, self.weights)
+        for number, (photo, image) in enumerate(zip(self.photos, images, strict=True)):
+            total = total + photo.loss(state[number], image)
+        return float(total) / len(self.photos)
+
+    def system(
+        self, state: Reconstruction, images: Sequence[LinearImage], slopes: ModelSlopes, layout: Layout
+    ) -> System:
+        """What all terms say of the unknowns, to first order around a state."""
+        equations, bounds = [], []
+        for number, (photo, image) in enumerate(zip(self.photos, images, strict=True)):
+            alone = state[number]
+            equations.append(photo.equations(alone, image, slopes, layout))
+            bounds.append(photo.bounds(alone, layout))
+        for name, weight in person_weights(state.parameters, self.weights).items():
+            if layout.sizes.get(name):
+                values = getattr(state.parameters, name)[0].cpu()
+                root = weight**0.5
+                equations[0].add(root * torch.eye(len(values)), root * values, layout.first(name))
+        return System(layout, equations, bounds)
+
+
+@dataclass(frozen=True)
+class System:
+    """Normal equations of all photos, and the bounds of each one's own unknowns."""
+
+    layout: Layout
+    photos: list[NormalEquations]
+    bounds: list[tuple[Tensor, Tensor]]
+
+    def step(self, current: Reconstruction, damping: float) -> Reconstruction:
+        """The state after a step with this damping."""
+        lower, upper = zip(*self.bounds, strict=True)
+        person, own = solve(self.photos, self.layout.shared, damping, lower, upper)
+        return current.with_parameters(self.layout.moved(current.parameters, person, own))

@@ -1,0 +1,209 @@
+"""What one photo asks of the parameters in stage 2, and the same to first order around a state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nextface.fitting.landmarks.coarse import DISTANCE_RANGE, expected_expression, landmark_points
+from nextface.fitting.statistical.coverage import EmptyPixels
+from nextface.fitting.statistical.linear_image import LinearImage
+from nextface.fitting.statistical.model_slopes import ModelSlopes
+from nextface.fitting.statistical.normal_equations import NormalEquations
+from nextface.fitting.statistical.terms import (
+    FOCAL_WEIGHT,
+    OUTLIER_RESIDUAL,
+    StatisticalWeights,
+    focal_surprise,
+)
+from nextface.fitting.statistical.unknowns import Layout
+from nextface.fitting.statistical.working_photo import WorkingPhoto
+from nextface.fitting.terms.accumulation import PHOTO_SCALE
+from nextface.fitting.terms.landmark_errors import LandmarkWhitening
+from nextface.fitting.terms.losses import (
+    EMPTY_PIXEL_PENALTY,
+    light_residual_slopes,
+    light_residuals,
+)
+from nextface.fitting.terms.point_motion import POSE, image_motion
+from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight
+from nextface.models.face_model import LandmarkEmbedding
+from nextface.person.parameters import LIGHT_LOBES, Parameters
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation
+from renderers.renderer import Transferable
+
+DIRECTIONS = 256  # of light that are followed
+
+
+@dataclass(frozen=True)
+class PhotoProblem:
+    """One photo at one size, its landmarks, and what is known of its own parameters beforehand."""
+
+    photo: WorkingPhoto
+    observation: Observation  # at the processed photo's size
+    embedding: LandmarkEmbedding
+    whitening: LandmarkWhitening  # of the landmarks
+    renderer: Transferable
+    weights: StatisticalWeights
+    optimize_focal: bool
+
+    def drawn(self, state: Reconstruction) -> LinearImage:
+        """The photo's pixels at a reconstruction's geometry (N = 1), the mask's and their neighbours."""
+        reach = self.photo.reach[None, None].float()
+        near = torch.nn.functional.max_pool2d(reach, 3, 1, 1)[0, 0] > 0
+        return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS)
+
+    def loss(self, state: Reconstruction, image: LinearImage) -> Tensor:
+        """All terms of this photo."""
+        seen, parameters, camera = self.photo.observation, state.parameters, state.camera()
+        vertices = state.vertices()
+        residual, inside, _ = self._residuals(parameters, image)
+        robust = geman_mcclure(residual.square().mean(1), OUTLIER_RESIDUAL)
+        empty = EMPTY_PIXEL_PENALTY * (1 - image.points.coverage[seen.mask]).sum()
+        total = PHOTO_SCALE * ((robust * inside).sum() + empty) / seen.mask.sum()
+        offsets, pull = self._pulls(camera.project(vertices)[0], image)
+        landmarks = self.whitening.term(self._landmark_offsets(state))
+        total = total + self.weights.landmarks * (landmarks + pull.weight * offsets.square().sum())
+        total = total + FOCAL_WEIGHT * focal_surprise(parameters.focal, self.observation).square()
+        total = total + self.weights.expression * self._expression_surprise(state).square().mean()
+        return total + self.weights.light * light_residuals(parameters.light[0]).square().sum()
+
+    def equations(
+        self, state: Reconstruction, image: LinearImage, slopes: ModelSlopes, layout: Layout
+    ) -> NormalEquations:
+        """The normal equations of all terms of this photo, linearised around a state.
+
+        Parameters
+        ----------
+        image: drawn at the state's geometry.
+        slopes: of the model; of its shape, too, if the layout has the geometry.
+        """
+        total = NormalEquations.zeros(layout.unknowns)
+        self._add_pixels(total, state.parameters, image, slopes, layout)
+        if slopes.shape is not None:
+            self._add_landmarks(total, state, layout, slopes.shape)
+            self._add_pulls(total, state, image, layout, slopes.shape)
+            self._add_priors_of_geometry(total, state, layout)
+        if layout.light:
+            light, root = state.parameters.light[0], self.weights.light**0.5
+            by_light = light_residual_slopes(light)  # [R, LOBES, 3]
+            total.add(root * by_light.mT.flatten(1), root * light_residuals(light), layout.first("light"))
+        return total
+
+    def bounds(self, state: Reconstruction, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Least and largest steps of the photo's own unknowns."""
+        size = layout.unknowns - layout.shared
+        lower, upper = torch.full((size,), -math.inf).double(), torch.full((size,), math.inf).double()
+        if layout.geometry:
+            expression = state.parameters.expression[0].double().cpu()
+            lower[layout.own("expression")] = state.model.expression_bounds[0] - expression
+            upper[layout.own("expression")] = state.model.expression_bounds[1] - expression
+            depth = layout.own("translation").stop - 1
+            lower[depth] = DISTANCE_RANGE[0] - float(state.parameters.translation[0, 2])
+            upper[depth] = DISTANCE_RANGE[1] - float(state.parameters.translation[0, 2])
+            if not self.optimize_focal:
+                lower[layout.own("focal")] = upper[layout.own("focal")] = 0
+        return lower, upper
+
+    def _residuals(self, parameters: Parameters, image: LinearImage) -> tuple[Tensor, Tensor, Tensor]:
+        """Encoded residuals [P, 3] of the drawn pixels, which of them count [P], and the colour [P, 3]."""
+        seen = self.photo.observation
+        colour = image.colour(parameters)
+        pixel = image.pixel
+        residual = (colour - seen.linear.flatten(0, 1)[pixel]) * seen.slope.flatten(0, 1)[pixel]
+        brighter = residual.mean(1) >= 0
+        counts = seen.mask.flatten()[pixel] & ~(seen.clipped.flatten()[pixel] & brighter)
+        return residual, counts.float(), colour
+
+    def _add_pixels(
+        self,
+        total: NormalEquations,
+        parameters: Parameters,
+        image: LinearImage,
+        slopes: ModelSlopes,
+        layout: Layout,
+    ) -> None:
+        seen = self.photo.observation
+        residual, inside, colour = self._residuals(parameters, image)
+        robust = geman_mcclure_weight(residual.square().mean(1), OUTLIER_RESIDUAL)
+        weight = inside * robust * PHOTO_SCALE / (3 * seen.mask.sum())
+        chosen = (weight > 0).nonzero()[:, 0]
+        root = weight[chosen].sqrt()[:, None] * seen.slope.flatten(0, 1)[image.pixel[chosen]]  # [P, 3]
+        residual = residual[chosen] * weight[chosen].sqrt()[:, None]
+        blocks: list[tuple[int, Tensor]] = []
+        if layout.sizes["albedo"]:
+            by_albedo = image.albedo_slopes(parameters, slopes.reflectance)
+            blocks.append((layout.first("albedo"), by_albedo[chosen]))
+        if slopes.shape is not None:
+            by_geometry = image.geometry_slopes(parameters, slopes.shape, colour)
+            blocks += _shape_blocks(by_geometry[chosen], layout)
+        light = image.light_slopes(parameters)[:, chosen] if layout.light else None
+        for channel in range(3):
+            factor = root[:, channel, None]
+            mine = [(first, block[:, channel] * factor) for first, block in blocks]
+            if light is not None:
+                mine.append((layout.first("light") + channel * LIGHT_LOBES, light[channel] * factor))
+            total.add_block(mine, residual[:, channel])
+
+    def _add_landmarks(
+        self, total: NormalEquations, state: Reconstruction, layout: Layout, basis: Tensor
+    ) -> None:
+        embedding = self.embedding
+        points = landmark_points(state.vertices(), state.model, embedding)[0]
+        corner = state.model.triangles[embedding.triangles]
+        share = embedding.barycentric.to(basis)[..., None, None]
+        motion = image_motion(state.camera(), points, (basis[corner] * share).sum(1))
+        residuals, slopes = self.whitening.rows(self._landmark_offsets(state), motion)
+        root = self.weights.landmarks**0.5
+        total.add_block(_shape_blocks(root * slopes.flatten(0, 1), layout), root * residuals.flatten())
+
+    def _landmark_offsets(self, state: Reconstruction) -> Tensor:
+        """Offsets [L, 2] in pixels of the model's landmarks from the detected ones."""
+        points = landmark_points(state.vertices(), state.model, self.embedding)
+        return state.camera().project(points)[0] - self.observation.landmarks[self.embedding.indices]
+
+    def _pulls(self, projected: Tensor, image: LinearImage) -> tuple[Tensor, EmptyPixels]:
+        """The pixels that vertices projected to [V, 2] leave empty, and the offsets [Q, 2] from them."""
+        frame = self.observation.mask
+        pixel_size = (frame.shape[1] / self.photo.width, frame.shape[0] / self.photo.height)
+        empty = EmptyPixels.of(self.photo.reach, image.points.coverage, projected, pixel_size)
+        return self.observation.hundredths(projected[empty.vertices] - empty.pixels), empty
+
+    def _add_pulls(
+        self, total: NormalEquations, state: Reconstruction, image: LinearImage, layout: Layout, basis: Tensor
+    ) -> None:
+        camera, vertices = state.camera(), state.vertices()
+        offsets, empty = self._pulls(camera.project(vertices)[0], image)
+        if not len(offsets):
+            return
+        root = (self.weights.landmarks * empty.weight) ** 0.5
+        motion = image_motion(camera, vertices[0, empty.vertices], basis[empty.vertices])
+        slopes = root * self.observation.hundredths(motion).flatten(0, 1)
+        total.add_block(_shape_blocks(slopes, layout), root * offsets.flatten())
+
+    def _add_priors_of_geometry(self, total: NormalEquations, state: Reconstruction, layout: Layout) -> None:
+        """What is known beforehand of expression and focal length."""
+        size = layout.sizes["expression"]
+        root = (self.weights.expression / size) ** 0.5
+        surprise = root * self._expression_surprise(state).cpu()
+        total.add(root * torch.eye(size), surprise, layout.first("expression"))
+        root = FOCAL_WEIGHT**0.5
+        slope = torch.full((1, 1), root / self.observation.focal_spread)
+        surprise = root * focal_surprise(state.parameters.focal, self.observation).cpu()
+        total.add(slope, surprise, layout.first("focal"))
+
+    def _expression_surprise(self, state: Reconstruction) -> Tensor:
+        """How far the expression [E] is from the one that the detector lets expect."""
+        expected = expected_expression(self.observation, state.model.expression_names)
+        return state.parameters.expression[0] - expected.to(state.parameters.expression)
+
+
+def _shape_blocks(slopes: Tensor, layout: Layout) -> list[tuple[int, Tensor]]:
+    """Slopes [..., K + 7] by shape and pose, each with the place of its first unknown."""
+    sizes = [layout.sizes["identity"], layout.sizes["expression"] + len(POSE)]
+    identity, own = slopes.split(sizes, -1)
+    return [(layout.first("identity"), identity), (layout.first("expression"), own)]

@@ -1,0 +1,49 @@
+"""What both ways of stage 2 minimise beside the photo, and how much of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nextface.person.parameters import Parameters
+from nextface.photos.observation import Observation
+
+OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
+FOCAL_WEIGHT = 0.1  # of the focal length's prior: squared standard deviations
+
+
+@dataclass(frozen=True)
+class StatisticalWeights:
+    """Weights of the terms beside photo-consistency.
+
+    Each term is a mean over coefficients, but for identity's: a hundredth of their sum, so that a model with
+    more components holds each as tightly.
+    """
+
+    landmarks: float
+    identity: float
+    expression: float
+    albedo: float
+    light: float
+
+
+def focal_surprise(log_focal: Tensor, observation: Observation) -> Tensor:
+    """How many standard deviations the logarithm of a focal length (pixels) is from its prior mean."""
+    return (log_focal - math.log(observation.focal)) / observation.focal_spread
+
+
+def person_weights(parameters: Parameters, weights: StatisticalWeights) -> dict[str, float]:
+    """How much the square of a coefficient counts, of what all photos share."""
+    return {
+        "identity": weights.identity / 100,
+        "albedo": weights.albedo / max(parameters.albedo.shape[1], 1),
+    }
+
+
+def person_term(parameters: Parameters, weights: StatisticalWeights) -> Tensor:
+    """What is known of the person beforehand: identity and albedo near the model's mean."""
+    terms = person_weights(parameters, weights).items()
+    return torch.stack([getattr(parameters, name).square().sum() * weight for name, weight in terms]).sum()

@@ -1,0 +1,1 @@
+"""What the stages minimise, and what they share to do so."""

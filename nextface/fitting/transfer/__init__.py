@@ -1,0 +1,1 @@
+"""Images as matrix products while shape, pose and camera stand still."""

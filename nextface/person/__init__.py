@@ -1,0 +1,1 @@
+"""One person in N photos: parameters, maps, light, cameras and checkpoints."""

@@ -1,0 +1,92 @@
+"""The result of a reconstruction: parameters, maps, light and camera, and how they become a scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nextface.models.face_model import FaceModel
+from nextface.person.parameters import LIGHT_LOBES, Parameters
+from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene.geometry import intrinsic_matrix
+from nextface.scene.lighting import evaluate_map, positive_lobes
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The processed photo as a camera sees it."""
+
+    width: int  # pixels
+    height: int  # pixels
+    principal: Tensor  # [1, 2] pixels: the centre of the uncropped photo, carried through the crop
+    photo_to_image: np.ndarray  # [2, 3] float64, pixels of the uncropped photo to pixels of this frame
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A person in one photo or several: everything that is needed to draw and export the face.
+
+    `reconstruction[i]` is the same person in photo i alone.
+    """
+
+    model: FaceModel
+    parameters: Parameters
+    frames: tuple[Frame, ...]  # one for each photo
+    bands: int
+    environment_height: int
+    material: Material | None = None  # refined maps or vertex values; None: the model's reflectance
+    confidence: Tensor | None = None  # [1, H, W, 3] of the maps: seen, mirrored, statistical
+    metrics: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None  # where the results were written
+
+    def __len__(self) -> int:
+        """The number of photos N."""
+        return len(self.frames)
+
+    def __getitem__(self, photo: int) -> Reconstruction:
+        """The person in one photo, with N = 1; gradients reach this reconstruction's tensors."""
+        if not 0 <= photo < len(self):
+            raise IndexError(f"there is no photo {photo}; there are {len(self)}, counted from 0")
+        return replace(self, parameters=self.parameters[photo], frames=(self.frames[photo],))
+
+    def light_coefficients(self) -> Tensor:
+        """Spherical harmonics [N, bands^2, 3] of the lights, which are non-negative by construction."""
+        lobes = positive_lobes(self.bands, LIGHT_LOBES).to(self.parameters.light)
+        return lobes @ self.parameters.light.exp()
+
+    def vertices(self) -> Tensor:
+        """Vertices [N, V, 3] in model space, mm."""
+        parameters = self.parameters
+        return self.model.vertices(parameters.identity.expand(len(self), -1), parameters.expression)
+
+    def camera(self, photo: int = 0) -> Camera:
+        """The camera of one photo (N = 1), and the pose of the head in it."""
+        parameters, frame = self.parameters[photo], self.frames[photo]
+        intrinsics = intrinsic_matrix(parameters.focal.exp(), frame.principal.to(parameters.focal))
+        return Camera(intrinsics, parameters.rotation, parameters.translation, frame.width, frame.height)
+
+    def environment(self) -> Environment:
+        """The light of every photo as a latitude-longitude map."""
+        return Environment(evaluate_map(self.light_coefficients(), self.environment_height))
+
+    def model_material(self) -> Material:
+        """The person's statistical reflectance at the vertices, [1, V, C]."""
+        values = self.model.reflectance(self.parameters.albedo)
+        return Material(values.diffuse, values.specular, values.roughness)
+
+    def scene(self, photo: int = 0) -> Scene:
+        """The scene (N = 1) of one photo, as a renderer draws it; differentiable in the parameters.
+
+        Photos differ in size, so each has a scene of its own.
+        """
+        model, alone = self.model, self[photo]
+        mesh = Mesh.from_vertices(alone.vertices(), model.triangles, model.uvs, model.uv_triangles)
+        return Scene(mesh, self.material or self.model_material(), alone.environment(), alone.camera())
+
+    def with_parameters(self, parameters: Parameters) -> Reconstruction:
+        """This reconstruction with other parameters."""
+        return replace(self, parameters=parameters)

@@ -1,0 +1,1 @@
+"""Files that hold photos, as upright linear pictures."""

@@ -1,0 +1,179 @@
+"""Decoding image files: checks, bit depths, transparency, colour profiles and the EXIF data in use."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nextface.errors import PhotoError
+from nextface.photos.icc import matrix_to_srgb, to_srgb
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 100_000_000
+MATTE = 0.5  # sRGB-encoded grey that shows through transparent pixels
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "HEIF", "AVIF")
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_EXIF_IFD, _EXIF_ORIENTATION, _EXIF_FOCAL_35MM = 0x8769, 0x0112, 0xA405
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image file's pixels, upright and in sRGB."""
+
+    srgb: np.ndarray  # [H, W, 3] float32 in [0, 1], sRGB-encoded
+    focal_35mm: float | None  # EXIF's 35 mm equivalent focal length in mm, None where absent
+
+
+def decode_image(path: Path, what: str = "photo") -> DecodedImage:
+    """The image in a JPEG, PNG (8 or 16 bit), WebP, TIFF, BMP, AVIF or (with pillow-heif) HEIC file.
+
+    Sixteen-bit PNGs keep their precision. Grey becomes RGB; transparent pixels are composited over mid
+    grey (`MATTE`); the EXIF orientation is applied; embedded colour profiles are converted to sRGB.
+
+    Parameters
+    ----------
+    path: the file.
+    what: what to call it in messages.
+
+    Raises
+    ------
+    PhotoError: no such file, not an image, damaged, or of more than `MAX_PIXELS` pixels.
+    """
+    data = _read(path, what)
+    try:
+        image = _open(path, data, what)
+        exif = image.getexif()
+        orientation, focal = exif.get(_EXIF_ORIENTATION, 1), exif.get_ifd(_EXIF_IFD).get(_EXIF_FOCAL_35MM)
+        image.load()  # complains about truncation, which the decoder for sixteen bits does not
+        encoded, alpha = _decode_sixteen_bit(image, data) if _is_sixteen_bit_png(data) else _decode(image)
+    except PhotoError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        raise PhotoError(
+            f"The {what} {path} is damaged or cut short ({error}). Export or copy it again from the original."
+        ) from error
+    if alpha is not None:
+        encoded = encoded * alpha + np.float32(MATTE) * (1 - alpha)
+    upright = np.ascontiguousarray(_turn_upright(encoded, orientation), dtype=np.float32)
+    return DecodedImage(upright, _positive(focal))
+
+
+def _read(path: Path, what: str) -> bytes:
+    if path.is_dir():
+        raise PhotoError(f"{path} is a folder. Name one {what} file in it.")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise PhotoError(f"There is no {what} {path}. Check the path and its spelling.") from None
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"The {what} {path} cannot be read ({error}). Check its permissions.") from error
+    if not data:
+        raise PhotoError(f"The {what} {path} is empty (0 bytes). Copy it again from the original.")
+    return data
+
+
+def _open(path: Path, data: bytes, what: str) -> Image.Image:
+    """The image with its header read and checked, and its pixels not yet decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        if importlib.util.find_spec("pillow_heif") is None:
+            raise PhotoError(
+                f"The {what} {path} is a HEIC file, which needs the package pillow-heif. "
+                "Run `pip install pillow-heif`, or convert the photo to JPEG or PNG."
+            )
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()  # registers the formats that this Pillow can read
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    mend = f"Reduce it to at most {MAX_PIXELS // 1_000_000} million pixels."
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=formats)
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"The {what} {path} is too large to be one: {error} {mend}") from None
+    except UnidentifiedImageError:
+        raise PhotoError(
+            f"{path} is not an image that can be read here, or its beginning is damaged. "
+            "Use a JPEG, PNG, WebP, TIFF, BMP or HEIC file."
+        ) from None
+    if image.width * image.height > MAX_PIXELS:
+        raise PhotoError(f"The {what} {path} is too large: {image.width} x {image.height} pixels. {mend}")
+    return image
+
+
+def _decode(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """RGB [H, W, 3] and alpha [H, W, 1] or None, float32 in [0, 1]."""
+    profile = image.info.get("icc_profile")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # sixteen-bit grey TIFFs
+        grey = np.clip(np.asarray(image, dtype=np.float32) / 65535, 0, 1)
+        return _managed(np.repeat(grey[..., None], 3, -1), profile), None
+    alpha = None
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        alpha = np.asarray(layers.getchannel("A"), dtype=np.float32)[..., None] / 255
+        image = image.convert("L") if image.mode in ("1", "L", "LA") else layers.convert("RGB")
+    return np.asarray(to_srgb(image, profile), dtype=np.float32) / 255, alpha
+
+
+def _is_sixteen_bit_png(data: bytes) -> bool:
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16
+
+
+def _decode_sixteen_bit(image: Image.Image, data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `_decode`, for the sixteen-bit PNG in `data`, which Pillow would reduce to eight bits."""
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        return _decode(image)
+    values = pixels.astype(np.float32) / 65535
+    profile = image.info.get("icc_profile")
+    if values.ndim == 2:
+        return _managed(np.repeat(values[..., None], 3, -1), profile), None
+    alpha = values[..., 3:] if values.shape[2] == 4 else None
+    return _managed(values[..., 2::-1], profile), alpha
+
+
+def _managed(encoded: np.ndarray, profile: bytes | None) -> np.ndarray:
+    """sRGB-encoded values [H, W, 3] of sixteen-bit ones; eight bits remain with an unusual profile."""
+    from PIL import Image
+
+    if not profile:
+        return encoded
+    converted = matrix_to_srgb(encoded, profile)
+    if converted is None:
+        eight_bit = Image.fromarray(np.round(encoded * 255).astype(np.uint8))
+        converted = np.asarray(to_srgb(eight_bit, profile), dtype=np.float32) / 255
+    return converted
+
+
+def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels [H, W, C] as EXIF orientation 1 shows them."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _positive(value: object) -> float | None:
+    """A finite positive number, or None: EXIF writes 0 for "unknown"."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if 0 < number < float("inf") else None

@@ -1,0 +1,109 @@
+"""A photo, and the crop of it that is reconstructed.
+
+Pixel coordinates have (0, 0) at the upper-left corner of the upper-left pixel, so that a pixel's
+centre lies at (column + 0.5, row + 0.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from nextface.errors import PhotoError
+from nextface.photos.image_file import decode_image
+from nextface.scene.colour import linear_to_srgb, srgb_to_linear
+
+CLIPPED_LEVEL = 250  # of 255: a channel at or above this only says "at least this bright"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo, rotated upright as its EXIF data say, with its ICC profile converted to sRGB."""
+
+    path: Path
+    srgb: np.ndarray  # [H, W, 3] float32 in [0, 1], sRGB-encoded
+    focal_35mm: float | None  # EXIF's 35 mm equivalent focal length in mm, None where absent
+
+
+@dataclass(frozen=True)
+class CroppedPhoto:
+    """The part of a photo that is reconstructed, at the resolution at which it is processed."""
+
+    srgb: np.ndarray  # [h, w, 3] float32 in [0, 1], sRGB-encoded
+    photo_to_image: np.ndarray  # [2, 3] float64: photo pixels to image pixels, one scale for x and y
+    clipped: np.ndarray  # [h, w] bool: a source pixel under this one has a channel >= CLIPPED_LEVEL / 255
+
+
+def load_photo(path: Path | str) -> Photo:
+    """The photo in a file; see `nextface.photos.image_file.decode_image` for the formats.
+
+    Raises
+    ------
+    PhotoError: no such file, not an image, damaged, or too large.
+    """
+    image = decode_image(Path(path))
+    return Photo(Path(path), image.srgb, image.focal_35mm)
+
+
+def crop_to_box(photo: Photo, box: Sequence[float], max_resolution: int) -> CroppedPhoto:
+    """The part of the photo inside a box, reduced to at most `max_resolution` pixels a side.
+
+    Reduction averages linear light over each pixel's exact footprint; nothing is ever enlarged.
+
+    Parameters
+    ----------
+    photo: the photo.
+    box: (x0, y0, x1, y1) in photo pixels; it is rounded outward and the part outside is cut off.
+    max_resolution: longest side of the result in pixels.
+
+    Raises
+    ------
+    PhotoError: the box lies outside the photo.
+    """
+    height, width = photo.srgb.shape[:2]
+    x0, y0 = (max(int(np.floor(value)), 0) for value in box[:2])
+    x1, y1 = (min(int(np.ceil(value)), size) for value, size in zip(box[2:], (width, height), strict=True))
+    if x1 <= x0 or y1 <= y0:
+        raise PhotoError(
+            f"The face box {tuple(round(float(value)) for value in box)} lies outside the photo {photo.path} "
+            f"({width} x {height} pixels). Check the landmarks."
+        )
+    scale = min(1.0, max_resolution / max(x1 - x0, y1 - y0))
+    source = photo.srgb[y0:y1, x0:x1]
+    clipped = np.any(source >= (CLIPPED_LEVEL - 0.5) / 255, axis=-1)
+    if scale == 1.0:
+        reduced = source.copy()
+    else:
+        averaged = linear_to_srgb(area_averaged(srgb_to_linear(source), scale))
+        reduced = np.clip(averaged, 0, 1).astype(np.float32)
+        clipped = area_averaged(clipped[..., None], scale)[..., 0] > 1e-6
+    photo_to_image = np.array([[scale, 0, -scale * x0], [0, scale, -scale * y0]], dtype=np.float64)
+    return CroppedPhoto(reduced, photo_to_image, clipped)
+
+
+def area_averaged(source: np.ndarray, scale: float) -> np.ndarray:
+    """A picture [H, W, C] reduced by a scale below 1 (floor(H * scale), ...), averaged over footprints."""
+    rows, columns = (_area_weights(length, scale) for length in source.shape[:2])
+    planes = [rows @ (columns @ source[..., i].T.astype(np.float32)).T for i in range(source.shape[2])]
+    return np.stack(planes, -1)
+
+
+def _area_weights(size: int, scale: float) -> sparse.csr_array:
+    """Sparse weights [floor(size * scale), size] that average over each output pixel's footprint.
+
+    Rounding the output size down keeps the scale exact: no footprint reaches beyond the source.
+    """
+    out_size = max(int(size * scale + 1e-6), 1)
+    edges = np.arange(out_size + 1) / scale
+    first = np.floor(edges[:-1] + 1e-9).astype(int)
+    reach = int(np.ceil(1 / scale)) + 1
+    pixels = first[:, None] + np.arange(reach)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    used = (overlap > 1e-9) & (pixels < size)
+    rows = np.broadcast_to(np.arange(out_size)[:, None], pixels.shape)
+    weights = sparse.csr_array((overlap[used], (rows[used], pixels[used])), shape=(out_size, size))
+    return sparse.csr_array(weights.multiply(1 / weights.sum(1)[:, None])).astype(np.float32)

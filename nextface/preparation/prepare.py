@@ -1,0 +1,131 @@
+"""From a file to what the stages look at: decoded, cropped, with landmarks and the skin found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nextface.config import Config
+from nextface.errors import FaceNotFoundError
+from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks
+from nextface.landmarks.detection import detect
+from nextface.landmarks.detection.faces import SMALLEST_FACE
+from nextface.person.reconstruction import Frame
+from nextface.photos.observation import Observation, Target
+from nextface.photos.photo import CroppedPhoto, Photo, crop_to_box, load_photo
+from nextface.preparation.face_region import face_region, read_mask
+from nextface.scene.colour import srgb_to_linear
+from nextface.scene.geometry import focal_pixels
+from nextface.system.atomic import replacing
+
+KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal length that EXIF tells
+ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
+MOSTLY_COVERED = 0.15  # share of the face oval that is not skin, from which on the user is warned
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One photo, ready to be fitted."""
+
+    photo: Path
+    target: Target
+    frame: Frame
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def prepare(
+    path: Path,
+    config: Config,
+    folder: Path,
+    device: str,
+    landmarks: Path | None = None,
+    mask: Path | None = None,
+    face: int | None = None,
+    number: int = 0,
+    searched: str = "searched.png",
+) -> Prepared:
+    """Load a photo, find the face and its skin, and crop to it.
+
+    Saves landmarks_i.png in `folder`, or a picture of what was searched if no face is found.
+
+    Parameters
+    ----------
+    number: i, which photo of a person this is.
+    searched: name of the picture of what was searched.
+
+    Raises
+    ------
+    PhotoError, FaceNotFoundError, MissingPartError, ConfigError: as loading, detection, and reading landmarks
+        and masks do.
+    """
+    photo = load_photo(path)
+    notes: tuple[str, ...] = ()
+    if landmarks is None:
+        detection = detect(photo, config.landmarksDetectorType, face, folder / searched)
+        found, notes = detection.landmarks, detection.notes
+    else:
+        found = read_landmarks(landmarks)
+        if face_width(found) < SMALLEST_FACE:
+            raise FaceNotFoundError(
+                f"The face in {landmarks} is {face_width(found):.0f} pixels wide; "
+                f"at least {SMALLEST_FACE} are needed."
+            )
+    crop = crop_to_box(photo, face_box(found), config.maxResolution)
+    points = found.transformed(crop.photo_to_image)
+    region = face_region(crop.srgb, points, crop.clipped)
+    chosen = region.skin if mask is None else _cropped_mask(read_mask(mask, photo), photo, found, config)
+    warnings = []
+    if mask is None and region.covered_fraction > MOSTLY_COVERED:
+        warnings.append(
+            f"{region.covered_fraction:.0%} of the face is covered or not recognised as skin; what is hidden "
+            "is filled in from the statistical model. A mask with the skin painted white helps: --mask."
+        )
+    drawn = folder / f"landmarks_{number}.png"
+    draw_landmarks(drawn, crop, points)
+    if not chosen.any():
+        what = f"The mask {mask} has no white pixel on the face" if mask else f"No skin is recognised in {path}"
+        raise FaceNotFoundError(
+            f"{what}; {drawn} shows where it was looked for. "
+            "Paint the skin of the face white in a mask and pass it with --mask, or check the landmarks."
+        )
+    height, width = crop.srgb.shape[:2]
+    scale = float(np.linalg.norm(crop.photo_to_image[0, :2]))
+    full = (photo.srgb.shape[1], photo.srgb.shape[0])
+    observation = Observation(
+        torch.from_numpy(crop.srgb).to(device),
+        torch.from_numpy(np.ascontiguousarray(chosen)).to(device),
+        torch.from_numpy(crop.clipped).to(device),
+        found.detector,
+        torch.from_numpy(points.points).float().to(device),
+        dict(found.blendshapes),
+        float(focal_pixels(photo.focal_35mm or config.focalLength35mm, *full)) * scale,
+        KNOWN_FOCAL_SPREAD if photo.focal_35mm else ASSUMED_FOCAL_SPREAD,
+    )
+    centre = crop.photo_to_image @ np.array([full[0] / 2, full[1] / 2, 1])
+    frame = Frame(width, height, torch.from_numpy(centre[None]).float().to(device), crop.photo_to_image)
+    return Prepared(path, Target(observation, region.oval), frame, notes, tuple(warnings))
+
+
+def _cropped_mask(mask: np.ndarray, photo: Photo, landmarks: Landmarks, config: Config) -> np.ndarray:
+    """A mask [H, W] bool of the photo in the crop's pixels: those that it covers for the most part."""
+    as_photo = Photo(photo.path, np.repeat(mask[..., None], 3, 2).astype(np.float32), None)
+    cropped = crop_to_box(as_photo, face_box(landmarks), config.maxResolution)
+    return srgb_to_linear(cropped.srgb[..., 0]) > 0.5
+
+
+def draw_landmarks(path: Path, crop: CroppedPhoto, landmarks: Landmarks) -> None:
+    """Save the crop, enlarged, with its landmarks as dots."""
+    from PIL import Image, ImageDraw
+
+    enlarge = max(1, 768 // max(crop.srgb.shape[:2]))
+    picture = Image.fromarray(np.round(crop.srgb * 255).astype(np.uint8))
+    picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(picture)
+    for x, y in landmarks.points * enlarge:
+        draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=(40, 255, 80))
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")

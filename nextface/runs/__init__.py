@@ -1,0 +1,1 @@
+"""The order of things: one photo, several of one person, a folder of different people."""

@@ -1,0 +1,203 @@
+"""The front door: photos in, a relightable face out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from nextface.config import Config
+from nextface.errors import FaceNotFoundError, PhotoError
+from nextface.models.face_model import FaceModel
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.folder import find_photos, sidecar
+from nextface.preparation.prepare import Prepared, prepare
+from nextface.runs.equipment import Equipment, equipped
+from nextface.runs.run import Run
+from nextface.system.progress import Progress, Silent
+
+
+def reconstruct(
+    photo: Path | str,
+    output: Path | str = "output",
+    config: Config | None = None,
+    *,
+    landmarks: Path | None = None,
+    mask: Path | None = None,
+    checkpoint: Path | None = None,
+    skip_stages: frozenset[int] = frozenset(),
+    face: int | None = None,
+    progress: Progress | None = None,
+    model: FaceModel | None = None,
+) -> Reconstruction:
+    """Reconstruct a relightable face from one photo and write the result folder `output/<photo's name>`.
+
+    Parameters
+    ----------
+    photo: JPEG, PNG, WebP or HEIC.
+    landmarks, mask: files that override detection (JSON, photo pixels) and the skin region (PNG, white = skin).
+    checkpoint: where to start from; the stages that it has finished are not run again.
+    skip_stages: of 1, 2 and 3, those not to run.
+    face: which face, 0 being the largest.
+    progress: where to report to; silent by default.
+    model: a face model of your own, in place of the one that the configuration names.
+
+    Raises
+    ------
+    NextFaceError: for everything that a user can mend; see `nextface.errors`.
+    """
+    started = time.monotonic()
+    photo, config, progress = Path(photo), config or Config(), progress or Silent()
+    with equipped(config, model) as equipment:
+        return reconstruct_with(
+            equipment,
+            photo,
+            Path(output) / photo.stem,
+            progress,
+            started,
+            landmarks=landmarks,
+            mask=mask,
+            checkpoint=checkpoint,
+            skip_stages=skip_stages,
+            face=face,
+        )
+
+
+def reconstruct_with(
+    equipment: Equipment,
+    photo: Path,
+    folder: Path,
+    progress: Progress,
+    started: float,
+    *,
+    landmarks: Path | None = None,
+    mask: Path | None = None,
+    checkpoint: Path | None = None,
+    skip_stages: frozenset[int] = frozenset(),
+    face: int | None = None,
+) -> Reconstruction:
+    """`reconstruct` with a model and a renderer that are there already, into the result folder `folder`.
+
+    Parameters
+    ----------
+    started: when the work began, as `time.monotonic` tells.
+    """
+    config = equipment.config
+    prepared = prepare(photo, config, folder, equipment.device, landmarks, mask, face)
+    _tell(prepared, progress)
+    words = _command_line(photo, folder.parent, skip_stages, landmarks=landmarks, mask=mask, face=face)
+    # A folder that is not named after its photo (beside one of the same name) cannot be said on a command line.
+    command = words if folder.name == photo.stem else ()
+    run = Run([prepared], folder, config, equipment, progress, started, command)
+    return run.execute(checkpoint, skip_stages)
+
+
+def reconstruct_shared(
+    photos: Path | str | Sequence[Path | str],
+    output: Path | str = "output",
+    config: Config | None = None,
+    *,
+    landmarks: Path | None = None,
+    mask: Path | None = None,
+    checkpoint: Path | None = None,
+    skip_stages: frozenset[int] = frozenset(),
+    progress: Progress | None = None,
+    model: FaceModel | None = None,
+) -> Reconstruction:
+    """Reconstruct one person from several photos: one identity and one set of maps, fitted to all together.
+
+    Every photo keeps a pose, an expression, a focal length and a light of its own. A photo in which no usable
+    face is found is left out with a warning. The result folder is `output/<name>`, the name being the
+    folder's, or the first photo's where photos are listed.
+
+    Parameters
+    ----------
+    photos: a folder, all photos of which are taken in the order of their names, or a list of photos.
+    landmarks, mask: folders with <photo's name>.json and <photo's name>.png for photos whose landmarks or skin
+        are given; the others' are detected.
+    checkpoint: of an earlier run on the same photos.
+    skip_stages, progress, model: as for `reconstruct`.
+
+    Raises
+    ------
+    NextFaceError: for everything that a user can mend; see `nextface.errors`.
+    """
+    started = time.monotonic()
+    config, progress = config or Config(), progress or Silent()
+    if isinstance(photos, Path | str):
+        source = Path(photos)
+        found = find_photos(source)
+        if found.note:
+            progress.note(found.note)
+        listed, folder = found.photos, Path(output) / source.resolve().name
+        words = _command_line(source, Path(output), skip_stages, shared=True, landmarks=landmarks, mask=mask)
+    else:
+        listed, words = tuple(map(Path, photos)), []
+        if not listed:
+            raise PhotoError("The list of photos is empty.")
+        folder = Path(output) / listed[0].stem
+    with equipped(config, model) as equipment:
+        prepared = _prepare_all(listed, config, folder, equipment.device, landmarks, mask, progress)
+        run = Run(prepared, folder, config, equipment, progress, started, words)
+        return run.execute(checkpoint, skip_stages)
+
+
+def _prepare_all(
+    photos: Sequence[Path],
+    config: Config,
+    folder: Path,
+    device: str,
+    landmarks: Path | None,
+    mask: Path | None,
+    progress: Progress,
+) -> list[Prepared]:
+    """The photos of one person that can be used; the others are reported and left out."""
+    usable: list[Prepared] = []
+    for photo in photos:
+        try:
+            prepared = prepare(
+                photo,
+                config,
+                folder,
+                device,
+                sidecar(landmarks, photo, ".json", "--landmarks"),
+                sidecar(mask, photo, ".png", "--mask"),
+                number=len(usable),
+                searched=f"searched_{photo.stem}.png",
+            )
+        except (FaceNotFoundError, PhotoError) as error:
+            progress.warn(f"{photo.name} is left out: {error}")
+            continue
+        progress.note(f"photo {len(usable)}: {photo.name}")
+        _tell(prepared, progress)
+        usable.append(prepared)
+    if not usable:
+        raise FaceNotFoundError(
+            f"None of the {len(photos)} photos can be used; the warnings say why. Give the points of faces "
+            "that are not found with --landmarks DIR."
+        )
+    return usable
+
+
+def _tell(prepared: Prepared, progress: Progress) -> None:
+    for note in prepared.notes:
+        progress.note(note)
+    for warning in prepared.warnings:
+        progress.warn(warning)
+
+
+def _command_line(
+    source: Path,
+    output: Path,
+    skip_stages: frozenset[int],
+    shared: bool = False,
+    **options: Path | int | None,
+) -> list[str]:
+    """The command line that reconstructs a photo or folder, without checkpoint and settings."""
+    words = [sys.executable, "-m", "nextface", "reconstruct", "--input", str(source), "--output", str(output)]
+    words += ["--sharedIdentity"] if shared else []
+    words += [f"--skipStage{stage}" for stage in sorted(skip_stages)]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    return words

@@ -1,0 +1,85 @@
+"""What a process loads once, however many photos it reconstructs: the face model and the renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+import torch
+
+import renderers
+from nextface.config import Config
+from nextface.errors import MissingPartError
+from nextface.models import create as create_model
+from nextface.models.face_model import FaceModel
+from nextface.system.threads import limit_threads, renderer_threads
+from renderers.renderer import Renderer
+from renderers.settings import Settings
+
+
+class Equipment:
+    """A face model and a renderer; the renderer starts when it is first asked for."""
+
+    def __init__(self, config: Config, model: FaceModel | None = None) -> None:
+        """`model`: a face model of your own, in place of the one that the configuration names.
+
+        Raises
+        ------
+        MissingPartError: when a part of the model or of its device is not here.
+        """
+        limit_threads(config)
+        self.config = config
+        self.device = _tensor_device(config)
+        self.model = (
+            model.to(self.device) if model else create_model(config.morphableModel, self.device, config.path)
+        )
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """The renderer that the configuration names."""
+        config = self.config
+        settings = Settings(
+            config.device,
+            config.maxBounces,
+            renderer_threads(config),
+            config.visibilityGradients,
+            config.rednerPython,
+        )
+        return renderers.create(config.renderer, settings)
+
+    def start(self) -> None:
+        """Start the renderer, so that it is known before any work whether it can be.
+
+        Raises
+        ------
+        MissingPartError: when a part of it is not here.
+        """
+        _ = self.renderer
+
+    def close(self) -> None:
+        """Release the renderer, if it was started."""
+        if "renderer" in self.__dict__:
+            self.renderer.close()
+
+
+@contextmanager
+def equipped(config: Config, model: FaceModel | None = None) -> Iterator[Equipment]:
+    """An equipment that is closed afterwards."""
+    equipment = Equipment(config, model)
+    try:
+        yield equipment
+    finally:
+        equipment.close()
+
+
+def _tensor_device(config: Config) -> str:
+    """Where tensors live. Mitsuba brings its own CUDA, so a CPU build of PyTorch may serve a GPU renderer."""
+    if torch.cuda.is_available() and config.device != "cpu":
+        return "cuda"
+    if config.device == "cuda" and config.renderer == "vertex":
+        raise MissingPartError(
+            "device = cuda: this PyTorch has no working CUDA, and the vertex renderer runs on PyTorch. "
+            "Install a CUDA build of PyTorch, or use --device cpu."
+        )
+    return "cpu"

@@ -1,0 +1,337 @@
+"""One reconstruction on its way through the three stages, with checkpoints, figures and result files."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nextface.config import Config
+from nextface.errors import DivergedError, Interrupted
+from nextface.export.debug import write_debug
+from nextface.export.files import write_json
+from nextface.export.folder import compare, draw, write_results
+from nextface.export.plots import plot_losses
+from nextface.fitting.landmarks.coarse import fit_landmarks
+from nextface.fitting.landmarks.illumination import guess_light
+from nextface.fitting.refinement.refine import MapWeights, refine
+from nextface.fitting.refinement.space import complete, refinement_space
+from nextface.fitting.statistical.adam import fit_statistical
+from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
+from nextface.fitting.statistical.terms import StatisticalWeights
+from nextface.fitting.transfer.renderer import can_transfer, with_transfer
+from nextface.landmarks.embedding.embedding import load_or_compute
+from nextface.models.face_model import LandmarkEmbedding
+from nextface.person.checkpoint import Checkpoint, save_checkpoint
+from nextface.person.parameters import LIGHT_LOBES, Parameters
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation, Target
+from nextface.preparation.prepare import Prepared
+from nextface.runs.equipment import Equipment
+from nextface.runs.watch import Watch
+from nextface.scene import Scene
+from nextface.system.progress import Progress
+from nextface.system.usage import Usage
+from nextface.system.versions import versions
+from renderers.renderer import Renderer
+
+EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
+EVEN_RADIANCE = 1.0  # of the light before anything is known about it
+
+
+@dataclass
+class Run:
+    """One person's photos, and what is done with them.
+
+    Parameters
+    ----------
+    started: when the run was asked for, as `time.monotonic` tells.
+    command: words of the command line that makes this run again, without a checkpoint; empty where a command
+        line cannot say it.
+    """
+
+    prepared: Sequence[Prepared]
+    folder: Path
+    config: Config
+    equipment: Equipment
+    progress: Progress
+    started: float
+    command: Sequence[str] = ()
+    losses: dict[int, list[float]] = field(default_factory=dict)
+    used: dict[str, Usage] = field(default_factory=dict)  # by each part of the run
+    resumable: Path | None = None  # the last checkpoint that this run wrote or started from
+
+    def execute(self, checkpoint: Path | None, skip_stages: frozenset[int]) -> Reconstruction:
+        """Run the stages that are wanted and write everything."""
+        self.equipment.start()
+        current = self._start()
+        done = 0
+        if checkpoint is not None:
+            loaded = Checkpoint.load(checkpoint, self.equipment.model)
+            current, notes = loaded.resumed(current, self.config.textureResolution)
+            done = loaded.stage if loaded.finished else loaded.stage - 1
+            self.resumable = checkpoint
+            for note in (f"starting from {checkpoint}, stages up to {done} are done", *notes):
+                self.progress.note(note)
+        wanted = [stage for stage in (1, 2, 3) if stage > done and stage not in skip_stages]
+        before_maps: list[float | None] = [None] * len(current)
+        if 1 in wanted:
+            current = self._stage(1, self._coarse, current)
+        if 2 in wanted:
+            current = self._stage(2, self._statistical, current)
+        if 3 in wanted:
+            with self._timed("psnrStage2"):
+                statistical = replace(current, material=None)
+                before_maps = [
+                    compare(self._draw(statistical, photo), target)["psnr"]
+                    for photo, target in enumerate(self._targets)
+                ]
+            current = self._stage(3, self._refine, current)
+        try:
+            with self._timed("output"):
+                figures = self._write(current, self.folder)
+        except KeyboardInterrupt:
+            raise self._interrupted("while writing the results") from None
+        for figure, psnr in zip(figures, before_maps, strict=True):
+            figure["psnrStage2"] = psnr
+        metrics = self._metrics(figures)
+        write_json(self.folder / "metrics.json", metrics)
+        return replace(current, metrics=metrics, folder=self.folder)
+
+    @property
+    def _targets(self) -> list[Target]:
+        return [prepared.target for prepared in self.prepared]
+
+    @property
+    def _observations(self) -> list[Observation]:
+        return [target.observation for target in self._targets]
+
+    def _start(self) -> Reconstruction:
+        """The mean face, in front of every camera, under even light."""
+        model, device, count = self.equipment.model, self.equipment.device, len(self.prepared)
+        lobe = math.log(EVEN_RADIANCE * 4 * math.pi / LIGHT_LOBES)
+        focal = [math.log(observation.focal) for observation in self._observations]
+        parameters = Parameters(
+            identity=torch.zeros(1, model.identity_size, device=device),
+            expression=torch.zeros(count, len(model.expression_names), device=device),
+            albedo=torch.zeros(1, model.albedo_size, device=device),
+            rotation=torch.tensor([[math.pi, 0, 0]], device=device).repeat(count, 1),
+            translation=torch.tensor([[0, 0, 600.0]], device=device).repeat(count, 1),
+            focal=torch.tensor(focal, device=device),
+            light=torch.full((count, LIGHT_LOBES, 3), lobe, device=device),
+        )
+        frames = tuple(prepared.frame for prepared in self.prepared)
+        return Reconstruction(model, parameters, frames, self.config.bands, self.config.envMapRes)
+
+    def _stage(
+        self, stage: int, work: Callable[[Reconstruction, Watch], Reconstruction], start: Reconstruction
+    ) -> Reconstruction:
+        """Run one stage; whatever ends it, a checkpoint of its last good state is kept."""
+        watch = Watch(start, lambda iteration, state: self._debug(stage, iteration, state))
+        path = self.folder / "checkpoints" / f"stage{stage}.npz"
+        try:
+            with self._timed(f"stage{stage}"), watch.listening():
+                result = work(start, watch)
+        except DivergedError as error:
+            save_checkpoint(watch.state, path, stage, finished=False)
+            raise DivergedError(f"{error} The last good state is in {path}.") from error
+        except Interrupted:
+            save_checkpoint(watch.state, path, stage, finished=False)
+            self.resumable = path
+            raise self._interrupted(f"in stage {stage}") from None
+        save_checkpoint(result, path, stage)
+        self.resumable = path
+        if watch.interrupted:
+            raise self._interrupted(f"after stage {stage}")
+        self.losses[stage] = watch.losses
+        plot_losses(self.folder / "checkpoints" / f"stage{stage}_loss.png", watch.losses, stage)
+        if self.config.saveIntermediateStage and stage < 3:
+            self._write(result, self.folder / f"outputStage{stage}")
+        return result
+
+    def _coarse(self, start: Reconstruction, watch: Watch) -> Reconstruction:
+        observations, config = self._observations, self.config
+        fits = 1 if len(observations) == 1 else 2 * len(observations)
+        with self.progress.stage("1 landmarks", fits * config.iterStep1) as bar:
+            fitted = fit_landmarks(
+                start,
+                observations,
+                self._embeddings(),
+                config.iterStep1,
+                config.optimizeFocalLength,
+                watch.counts(bar.advance),
+            )
+        lit = [guess_light(fitted[photo], seen) for photo, seen in enumerate(observations)]
+        return fitted.with_parameters(Parameters.joined([alone.parameters for alone in lit]))
+
+    def _statistical(self, start: Reconstruction, watch: Watch) -> Reconstruction:
+        config = self.config
+        weights = StatisticalWeights(
+            config.weightLandmarks,
+            config.weightIdentity,
+            config.weightExpression,
+            config.weightAlbedo,
+            config.weightLight,
+        )
+        renderer = self.equipment.renderer
+        with self.progress.stage("2 statistical model", config.iterStep2) as bar:
+            if config.lightTransfer and not config.visibilityGradients and can_transfer(renderer):
+                return fit_by_gauss_newton(
+                    start,
+                    self._observations,
+                    self._embeddings(),
+                    renderer,
+                    weights,
+                    config.iterStep2,
+                    config.optimizeFocalLength,
+                    watch.counts(bar.advance),
+                    watch.keep,
+                )
+            return fit_statistical(
+                start,
+                self._observations,
+                self._embeddings(),
+                self._still_renderer(start),
+                weights,
+                config.iterStep2,
+                config.rtTrainingSamples,
+                config.seed,
+                config.optimizeFocalLength,
+                watch.counts(bar.advance),
+                watch.keep,
+            )
+
+    def _refine(self, start: Reconstruction, watch: Watch) -> Reconstruction:
+        config = self.config
+        renderer = self._still_renderer(start)
+        weights = {
+            kind: MapWeights(
+                *(
+                    getattr(config, f"weight{kind.title()}{term}")
+                    for term in ("Symmetry", "Consistency", "Smoothness")
+                )
+            )
+            for kind in ("diffuse", "specular", "roughness")
+        }
+        base, domain = refinement_space(start, config.textureResolution, renderer.shades_vertices)
+        observations = self._observations
+        with self.progress.stage("3 reflectance maps", config.iterStep3) as bar:
+            refined = refine(
+                start,
+                base,
+                domain,
+                observations,
+                renderer,
+                weights,
+                config.weightLight,
+                config.iterStep3,
+                config.rtTrainingSamples,
+                config.seed,
+                watch.counts(bar.advance),
+                watch.keep,
+            )
+        return complete(
+            refined, base, [observation.mask for observation in observations], config.textureResolution
+        )
+
+    def _still_renderer(self, start: Reconstruction) -> Renderer:
+        """The renderer, which draws faster as long as shapes, poses and cameras stay as they are."""
+        if not self.config.lightTransfer:
+            return self.equipment.renderer
+        scenes = [start.scene(photo) for photo in range(len(start))]
+        masks = [observation.mask for observation in self._observations]
+        return with_transfer(self.equipment.renderer, scenes, masks, start.bands)
+
+    def _embeddings(self) -> list[LandmarkEmbedding]:
+        """Where each photo's landmarks lie on the model."""
+
+        def draw_mean_face(scene: Scene) -> Tensor:
+            return self.equipment.renderer.render(scene, EMBEDDING_SAMPLES, self.config.seed)
+
+        detectors = [observation.detector for observation in self._observations]
+        known = {name: load_or_compute(self.equipment.model, name, draw_mean_face) for name in set(detectors)}
+        return [known[name] for name in detectors]
+
+    def _draw(self, current: Reconstruction, photo: int) -> Any:
+        """A picture between the stages, which needs fewer light paths than the final one."""
+        samples = max(self.config.rtSamples // 2, 1)
+        return draw(current, self.equipment.renderer, samples, self.config.seed, photo)
+
+    def _debug(self, stage: int, iteration: int, state: Reconstruction) -> None:
+        every = self.config.debugFrequency
+        if not every or iteration % every:
+            return
+        for photo, target in enumerate(self._targets):
+            name = f"stage{stage}_iteration{iteration:04d}" + (f"_{photo}" if photo else "")
+            write_debug(self.folder / "debug", name, state[photo], self._draw(state, photo), target)
+
+    def _write(self, current: Reconstruction, folder: Path) -> list[dict[str, float | None]]:
+        config = self.config
+        return write_results(
+            current,
+            self._targets,
+            self.equipment.renderer,
+            folder,
+            config.rtSamples,
+            config.seed,
+            config.textureResolution,
+            config.saveExr,
+        )
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = Usage.now()
+        yield
+        self.used[part] = Usage.now().since(start)
+
+    def _metrics(self, figures: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+        photos: list[dict[str, Any]] = [
+            {"photo": prepared.photo.name, **figure, "maskShareOfOval": prepared.target.mask_share}
+            for prepared, figure in zip(self.prepared, figures, strict=True)
+        ]
+        renderer = self.equipment.renderer
+        return {
+            **{name: _mean([photo[name] for photo in photos]) for name in photos[0] if name != "photo"},
+            "photos": photos,
+            "seconds": time.monotonic() - self.started,
+            "peakMemoryMB": Usage.now().peak_memory,
+            "secondsByPart": {part: used.seconds for part, used in self.used.items()},
+            "cpuSecondsByPart": {part: used.cpu_seconds for part, used in self.used.items()},
+            "peakMemoryMBByPart": {part: used.peak_memory for part, used in self.used.items()},
+            "iterations": {f"stage{stage}": len(losses) for stage, losses in self.losses.items()},
+            "losses": {
+                f"stage{stage}": losses[-1] if losses else None for stage, losses in self.losses.items()
+            },
+            "backend": renderer.name,
+            "castsShadows": renderer.casts_shadows,
+            "device": str(self._observations[0].srgb.device),
+            "seed": self.config.seed,
+            "versions": versions(),
+        }
+
+    def _interrupted(self, when: str) -> Interrupted:
+        """The orderly end, with the command that goes on from the last checkpoint."""
+        if self.resumable is None:
+            return Interrupted(f"Interrupted {when}. There is nothing to go on from: run it again.")
+        if not self.command:
+            return Interrupted(f"Interrupted {when}. Go on with checkpoint={str(self.resumable)!r}.")
+        words = [*self.command, "--checkpoint", str(self.resumable)]
+        for item in fields(self.config):
+            value = getattr(self.config, item.name)
+            if value != item.default:
+                words += ["--set", f"{item.name}={value}"]
+        return Interrupted(f"Interrupted {when}. Go on with:\n  {shlex.join(words)}")
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that there are, None where there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,5 @@
+"""What a renderer is given: mesh, material, light and camera, and the conventions that they follow."""
+
+from nextface.scene.scene import Camera, Environment, Material, Mesh, Scene
+
+__all__ = ["Camera", "Environment", "Material", "Mesh", "Scene"]

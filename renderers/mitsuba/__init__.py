@@ -1,0 +1,1 @@
+"""The backend that traces rays with Mitsuba 3."""

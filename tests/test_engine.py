@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from nextface import Config, cli, reconstruct
 from nextface.errors import CheckpointError, DivergedError, Interrupted
 from nextface.fitting.refinement import refine
-from nextface.fitting.statistical.adam import adam as statistical
+from nextface.fitting.statistical import adam as statistical
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.parameters import Parameters

@@ -16,8 +16,8 @@ import pytest
 
 import nextface
 from nextface.errors import ConfigError, FaceNotFoundError, MissingPartError
-from nextface.landmarks import IBUG68, MEDIAPIPE, Landmarks, blendshapes, face_box, face_width, read_landmarks
-from nextface.landmarks.detection import detect, detector_status
+from nextface.landmarks import IBUG68, MEDIAPIPE, Landmarks, face_box, face_width, read_landmarks
+from nextface.landmarks.detection import blendshapes, detect, detector_status
 from nextface.landmarks.detection.opencv import OpenCVDetector
 from nextface.landmarks.points import outline_box
 from nextface.photos.photo import Photo, load_photo

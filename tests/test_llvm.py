@@ -10,7 +10,7 @@ import pytest
 
 import renderers
 from nextface.errors import ConfigError, MissingPartError
-from renderers.mitsuba.renderer import llvm, probe
+from renderers.mitsuba import llvm, probe
 
 
 @pytest.fixture

@@ -72,6 +72,17 @@ def test_photos_that_share_unknowns_are_solved_as_one_system() -> None:
     assert torch.allclose(torch.cat([person_step, *own_steps]), expected, atol=1e-8)
 
 
+def test_float32_slopes_are_multiplied_in_float64() -> None:
+    slopes, residuals = (values.float() for values in random_rows(11, 3500, 30))
+    equations = NormalEquations.zeros(30)
+    equations.add_block([(0, slopes[:, :12]), (12, slopes[:, 12:])], residuals)
+    dense = slopes.double()
+    length = dense.norm(dim=0)
+    assert ((equations.matrix - dense.T @ dense).abs() / length.outer(length)).max() < 1e-14
+    expected = dense.T @ residuals.double()
+    assert ((equations.gradient - expected).abs() / (length * residuals.double().norm())).max() < 1e-14
+
+
 def test_steps_end_at_their_bounds() -> None:
     shared, own = 2, 5
     slopes, residuals = random_rows(7, 20, shared + own)

@@ -82,7 +82,7 @@ class PhotoProblem:
         image: drawn at the state's geometry.
         slopes: of the model; of its shape, too, if the layout has the geometry.
         """
-        total = NormalEquations.zeros(layout.unknowns)
+        total = NormalEquations.zeros(layout.unknowns, state.parameters.light.device)
         self._add_pixels(total, state.parameters, image, slopes, layout)
         if slopes.shape is not None:
             self._add_landmarks(total, state, layout, slopes.shape)
@@ -92,7 +92,7 @@ class PhotoProblem:
             light, root = state.parameters.light[0], self.weights.light**0.5
             by_light = light_residual_slopes(light)  # [R, LOBES, 3]
             total.add(root * by_light.mT.flatten(1), root * light_residuals(light), layout.first("light"))
-        return total
+        return total.cpu()
 
     def bounds(self, state: Reconstruction, layout: Layout) -> tuple[Tensor, Tensor]:
         """Least and largest steps of the photo's own unknowns."""
@@ -189,11 +189,11 @@ class PhotoProblem:
         """What is known beforehand of expression and focal length."""
         size = layout.sizes["expression"]
         root = (self.weights.expression / size) ** 0.5
-        surprise = root * self._expression_surprise(state).cpu()
-        total.add(root * torch.eye(size), surprise, layout.first("expression"))
+        surprise = root * self._expression_surprise(state)
+        total.add(root * torch.eye(size).to(surprise), surprise, layout.first("expression"))
         root = FOCAL_WEIGHT**0.5
-        slope = torch.full((1, 1), root / self.observation.focal_spread)
-        surprise = root * focal_surprise(state.parameters.focal, self.observation).cpu()
+        surprise = root * focal_surprise(state.parameters.focal, self.observation)
+        slope = surprise.new_full((1, 1), root / self.observation.focal_spread)
         total.add(slope, surprise, layout.first("focal"))
 
     def _expression_surprise(self, state: Reconstruction) -> Tensor:

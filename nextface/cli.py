@@ -21,6 +21,7 @@ import typer
 from nextface import __version__
 from nextface.config import Config
 from nextface.errors import ConfigError, Interrupted, NextFaceError
+from renderers import backends
 
 app = typer.Typer(
     name="nextface",
@@ -43,9 +44,7 @@ Output = Annotated[Path, typer.Option(help="Folder for results; each photo gets 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE.ini", help="Settings; without it, the defaults.")
 ]
-RendererName = Annotated[
-    str | None, typer.Option(metavar="mitsuba|vertex|redner", help="The INI key renderer.")
-]
+RendererName = Annotated[str | None, typer.Option(metavar="|".join(backends()), help="The INI key renderer.")]
 DeviceName = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="The INI key device.")]
 Overrides = Annotated[
     list[str] | None,

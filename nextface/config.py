@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nextface.errors import ConfigError
+from renderers import backends
 
 Value = bool | int | float | str
 
@@ -43,6 +44,11 @@ def _key(default: Any, help: str, **info: Any) -> Any:
     return field(default=default, metadata={"info": KeyInfo(help, **info)})
 
 
+def _named(what: str, lines: Mapping[str, str]) -> str:
+    """Help that names every choice with a line of its own."""
+    return f"{what}: {', '.join(f'{name} ({line})' for name, line in lines.items())}."
+
+
 def _weight(default: float, help: str, **info: Any) -> Any:
     return _key(default, help, low=0.0, high=1e6, **info)
 
@@ -64,8 +70,8 @@ class Config:
     )
     renderer: str = _key(
         "mitsuba",
-        "What draws the face: mitsuba (ray tracing), vertex (fast preview without shadows), redner.",
-        choices=("mitsuba", "vertex", "redner"),
+        _named("What draws the face", {name: backend.help for name, backend in backends().items()}),
+        choices=tuple(backends()),
     )
     rednerPython: str = _key(
         "auto", "Python 3.8 for redner's environment: the path of one, or auto to look for it."
@@ -251,6 +257,11 @@ class Config:
             key, value = _parse(written, str(text), where)
             values[key] = value
         return replace(self, **values)  # type: ignore[arg-type]
+
+    @property
+    def draws_with_torch(self) -> bool:
+        """Whether the renderer draws with torch, on torch's device and threads."""
+        return backends()[self.renderer].draws_with_torch
 
     def describe(self) -> str:
         """Every key with value, default, unit, range and meaning, itself a valid INI file."""

@@ -14,8 +14,9 @@ from textwrap import fill
 from typing import Any
 
 from nextface import __version__
-from nextface.errors import MissingPartError, NextFaceError
+from nextface.errors import MissingPartError, NextFaceError, RendererError
 from nextface.system.threads import available_cores
+from renderers import backends
 
 DETECTOR_SECONDS = 300  # the fan detector fetches its weights when it is first tried
 
@@ -46,10 +47,9 @@ def examine() -> dict[str, list[Finding]]:
     """Try every part, and return what was found by group. Never raises; takes some seconds."""
     return {
         "Renderers (INI key renderer)": [
-            _try("mitsuba on a GPU", _mitsuba_on_gpu),
-            _try("mitsuba on the CPU", _mitsuba_on_cpu),
-            _try("vertex", _vertex),
-            _try("redner", _redner),
+            _try(part, check, backend.hint)
+            for backend in backends().values()
+            for part, check in backend.examinations.items()
         ],
         "Devices of PyTorch (INI key device)": [_try("cpu", _torch_cpu), _try("cuda", _torch_cuda)],
         "Landmark detectors (INI key landmarksDetectorType)": _detectors(),
@@ -77,47 +77,16 @@ def report(findings: dict[str, list[Finding]]) -> str:
     return "\n".join([*lines, "", f"pip means here: {sys.executable} -m pip"])
 
 
-def _try(part: str, check: Callable[[], str]) -> Finding:
-    """Run a check, which returns what it found or raises."""
+def _try(part: str, check: Callable[[], str], hint: str = "") -> Finding:
+    """Run a check, which returns what it found or raises; `hint` mends what is here but does not work."""
     try:
         return Finding(part, True, check())
+    except RendererError as error:
+        return Finding(part, False, f"{error}\n{hint}")
     except NextFaceError as error:
         return Finding(part, False, str(error))
     except Exception as error:  # a broken part of any kind is a finding, not a crash
-        return Finding(part, False, f"{type(error).__name__}: {error}")
-
-
-def _mitsuba_on_gpu() -> str:
-    from renderers.mitsuba.renderer import choose_variant
-
-    choose_variant("cuda")
-    return f"Mitsuba {version('mitsuba')}, ray tracing with OptiX."
-
-
-def _mitsuba_on_cpu() -> str:
-    from renderers.mitsuba.llvm import find_llvm
-
-    library = find_llvm()
-    return f"Mitsuba {version('mitsuba')}, LLVM {library.version} ({library.path})"
-
-
-def _vertex() -> str:
-    import renderers.vertex  # noqa: F401
-
-    return "Preview without ray tracing and without shadows."
-
-
-def _redner() -> str:
-    from renderers.redner.installation import find_environment
-    from renderers.redner.process import RednerProcess
-    from renderers.redner.renderer import find_engine, try_out
-
-    engine = find_engine()
-    try_out(engine)
-    own = isinstance(engine, RednerProcess)
-    place = f", in a process of its own with {find_environment().python}." if own else "."
-    only = "" if find_spec("embreex") else " Only with lightTransfer = False: the package embreex is not here."
-    return f"On the CPU{place}{only}"
+        return Finding(part, False, f"{type(error).__name__}: {error}\n{hint}")
 
 
 def _torch_cpu() -> str:

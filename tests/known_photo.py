@@ -21,7 +21,7 @@ from nextface.person.reconstruction import Frame, Reconstruction
 from nextface.scene import Environment
 from nextface.scene.lighting import map_directions
 from nextface.scene.raster import interpolate, rasterize_scene
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 EXPOSURE = 0.7
 

@@ -93,7 +93,7 @@ def test_reads_what_the_original_wrote(tmp_path: Path) -> None:
         ("bands =", ["bands", "''"]),
         ("bands", ["key = value", "'bands'"]),
         ("textureResolution = 300", ["textureResolution", "256, 512, 1024, 2048", "300"]),
-        ("renderer = mitsubi", ["renderer", "mitsuba, vertex, redner", "Did you mean mitsuba?"]),
+        ("renderer = mitsubi", ["renderer", "mitsuba, redner, vertex", "Did you mean mitsuba?"]),
         ("saveExr = perhaps", ["saveExr", "True or False"]),
         ("weightLight = -1", ["weightLight", "-1"]),
         ("weightLight = nan", ["weightLight", "nan"]),

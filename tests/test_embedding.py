@@ -15,7 +15,7 @@ from nextface.landmarks.topology import IBUG68, MEDIAPIPE, TOPOLOGIES
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARK_ERRORS, LANDMARKS, OpenHead, load_open_head
 from nextface.scene import Scene
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 

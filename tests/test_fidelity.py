@@ -50,7 +50,7 @@ from nextface.scene.colour import linear_to_srgb
 from nextface.scene.lighting import map_directions, map_solid_angles
 from nextface.scene.prefiltered import directional_albedo
 from renderers.mitsuba.renderer import MitsubaRenderer
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 SIZE = 128
 

@@ -39,7 +39,7 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.photos.observation import Observation
 from nextface.scene.geometry import vertex_normals
 from nextface.scene.raster import rasterize_scene
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 SIZE = 96
 DIRECTIONS = 512

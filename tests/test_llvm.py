@@ -135,6 +135,6 @@ def test_backends_are_created_by_name():
     assert renderers.create("vertex").name == "vertex"
     with pytest.raises(ConfigError, match="Did you mean mitsuba"):
         renderers.create("mitsbua")
-    with pytest.raises(ConfigError, match="vertex, mitsuba, redner"):
+    with pytest.raises(ConfigError, match="mitsuba, redner, vertex"):
         renderers.create("")
     assert set(renderers.available()) == {"vertex", "mitsuba", "redner"}

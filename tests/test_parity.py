@@ -36,7 +36,7 @@ SAMPLES = {"vertex": 1, "mitsuba": 256, "redner": 64}
 THREE = ("sphere-diffuse-sh9", "face-diffuse-side", "face-glossy-0.5-sh9")
 
 
-@pytest.fixture(scope="module", params=renderers.NAMES)
+@pytest.fixture(scope="module", params=tuple(renderers.backends()))
 def renderer(request: pytest.FixtureRequest) -> Iterator[Renderer]:
     if request.param == "redner":
         require_redner()

@@ -15,7 +15,7 @@ from nextface.models import create as create_model
 from nextface.scene import Scene
 from renderers.mitsuba.renderer import MitsubaRenderer
 from renderers.ray_casting import cast_rays, occlusion_of
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 RAYS = 2_000_000
 ABOVE = 0.1  # mm, of the surface, from which rays start while fitting

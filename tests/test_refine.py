@@ -28,7 +28,7 @@ from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.baking import bake_vertices
 from nextface.scene.colour import linear_to_srgb
 from nextface.scene.reflectance import RANGES, from_latent, to_latent
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 
 def poster(side: float, distance: float, focal: float) -> Scene:

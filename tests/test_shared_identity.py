@@ -38,7 +38,7 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.photos.observation import Observation
 from nextface.scene import Material
 from nextface.system.progress import Silent
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 SIZES = (112, 104, 100)  # pixels of the photos
 TURNS = ((4, 0), (3, 32), (5, -30))  # degrees down and to the side

@@ -27,7 +27,7 @@ from nextface.photos.observation import Observation
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 from nextface.scene.lighting import cosine_kernel, fibonacci_directions, scale_bands, sh_basis
 from nextface.scene.raster import interpolate, rasterize_scene
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 TONE = ("melanin", "blood", "undertone")
 SIZE = 64

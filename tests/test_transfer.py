@@ -23,7 +23,7 @@ from nextface.scene.baking import sample_map
 from nextface.scene.pixel_points import PixelPoints
 from nextface.scene.prefiltered import directional_albedo
 from renderers.mitsuba.renderer import MitsubaRenderer
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 SAMPLES = 512
 

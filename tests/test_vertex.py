@@ -18,7 +18,7 @@ from nextface.scene.baking import bake_vertices
 from nextface.scene.lighting import evaluate_map, map_directions, positive_lobes, sh_basis, to_light_frame
 from nextface.scene.prefiltered import shade
 from nextface.scene.raster import interpolate, rasterize_scene
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 SIZE = 96
 DOUBLE = torch.float64

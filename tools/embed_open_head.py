@@ -31,7 +31,7 @@ from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARKS, OpenHead, load_open_head
 from nextface.scene import Scene
 from nextface.system.atomic import replacing
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 # The MediaPipe point at each of the 68 places; jaw, brows, nose, eyes, outer lips, inner lips.
 IBUG_IN_MEDIAPIPE = (

@@ -32,7 +32,7 @@ from nextface.person.reconstruction import Frame, Reconstruction
 from nextface.photos.observation import size_of_face
 from nextface.scene.lighting import fibonacci_directions
 from nextface.system.atomic import replacing
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 DETECTOR = "mediapipe"
 MODES = 40  # of errors that points have in common; the rest counts as each point's own

@@ -77,9 +77,9 @@ def _tensor_device(config: Config) -> str:
     """Where tensors live. Mitsuba brings its own CUDA, so a CPU build of PyTorch may serve a GPU renderer."""
     if torch.cuda.is_available() and config.device != "cpu":
         return "cuda"
-    if config.device == "cuda" and config.renderer == "vertex":
+    if config.device == "cuda" and config.draws_with_torch:
         raise MissingPartError(
-            "device = cuda: this PyTorch has no working CUDA, and the vertex renderer runs on PyTorch. "
-            "Install a CUDA build of PyTorch, or use --device cpu."
+            f"device = cuda: this PyTorch has no working CUDA, and the {config.renderer} renderer runs on "
+            "PyTorch. Install a CUDA build of PyTorch, or use --device cpu."
         )
     return "cpu"

@@ -36,7 +36,7 @@ def share_of_cores(config: Config, workers: int) -> Config:
 
     What the key `threads` says holds for each of them; where it leaves the choice, they share the cores.
     """
-    if config.threads or config.renderer == "vertex":
+    if config.threads or config.draws_with_torch:
         return config
     return replace(config, threads=max(available_cores() // workers, 1))
 
@@ -49,7 +49,7 @@ def limit_threads(config: Config) -> None:
     import torch
     from threadpoolctl import threadpool_limits
 
-    torch_draws = config.renderer == "vertex" and not config.deterministic
+    torch_draws = config.draws_with_torch and not config.deterministic
     threads = config.threads or 1 if torch_draws else 1
     threadpool_limits(threads)
     torch.set_num_threads(threads)

@@ -19,7 +19,7 @@ from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.colour import linear_to_srgb
 from nextface.scene.geometry import intrinsic_matrix
 from nextface.scene.lighting import map_directions
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "images" / "open_head.png"
 TILE, OVERSAMPLING = 240, 2

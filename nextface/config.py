@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nextface.errors import ConfigError
-from renderers import backends
+from renderers.registry import backends
 
 Value = bool | int | float | str
 

@@ -33,11 +33,13 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/models/",),
     ("nextface/photos/",),
     ("renderers/__init__.py",),
-    ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex.py"),
+    ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/"),
     ("renderers/",),
     ("nextface/system/",),
     ("nextface/scene/",),
     ("nextface/config.py",),
+    ("renderers/registry.py",),
+    ("renderers/settings.py",),
     ("nextface/errors.py",),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -49,7 +51,7 @@ DRAWN_AS_PARTS = (  # files without a line of their own in the picture
 EMPTY = ("nextface/fitting/__init__.py",)  # the folder is only a way to its rooms
 
 SEEN_BY_RENDERERS = ("nextface/scene/", "nextface/system/", "nextface/errors.py")
-BACKENDS = ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex.py")
+BACKENDS = ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/")
 CHOOSE_BACKENDS = ("nextface/cli.py", "nextface/doctor.py", "nextface/runs/", "renderers/__init__.py")
 
 MOST_MODULES = 14

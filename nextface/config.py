@@ -222,7 +222,8 @@ class Config:
     def from_file(cls, path: str | Path) -> Config:
         """The defaults, changed by the `key = value` lines of an INI file.
 
-        Section headers are allowed and mean nothing; `#` and `;` start comments; values may be quoted.
+        Section headers are allowed and mean nothing; `#` and `;` start comments, at the start of a line or after
+        a space; values may be quoted.
 
         Raises
         ------
@@ -275,7 +276,7 @@ class Config:
                 "",
                 f"# {info.help}",
                 f"# ({'; '.join(filter(None, facts))})",
-                f"{name} = {_format(value)}",
+                f"{name} = {_written(value)}",
             ]
         return "\n".join(lines) + "\n"
 
@@ -312,7 +313,7 @@ def _format(value: Value) -> str:
 
 
 def _read_ini(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, key and bare value of every setting; configparser would not tell the lines."""
+    """Line number, key and bare value of every setting; configparser would not tell the line of a wrong value."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -326,8 +327,17 @@ def _read_ini(path: Path) -> Iterator[tuple[int, str, str]]:
         key, equals, value = line.partition("=")
         if not equals:
             raise ConfigError(f"{path}, line {number}: expected 'key = value', found '{line}'.")
-        quoted = re.fullmatch(r"""(["'])(.*?)\1\s*(#.*)?""", value.strip())
-        yield number, key.strip(), quoted[2] if quoted else re.sub(r"(^|\s)#.*", "", value).strip()
+        quoted = re.fullmatch(r"""(["'])(.*?)\1\s*([#;].*)?""", value.strip())
+        yield number, key.strip(), quoted[2] if quoted else re.sub(r"(^|\s)[#;].*", "", value).strip()
+
+
+def _written(value: Value) -> str:
+    """A value as `_read_ini` reads it back: quoted where it would else lose a part of itself."""
+    text = _format(value)
+    if not re.search(r"""^["'\s]|\s[#;]|^[#;]|\s$""", text):
+        return text
+    mark = "'" if '"' in text else '"'
+    return f"{mark}{text}{mark}"
 
 
 def _split(text: str, where: str) -> tuple[str, str]:

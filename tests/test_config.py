@@ -80,6 +80,25 @@ def test_reads_what_the_original_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("seed = 3 ; comment", "seed", 3),
+        ("seed = 3\t;comment # and more", "seed", 3),
+        ("device = 'cpu' ; quoted", "device", "cpu"),
+        ("path = a;b#c", "path", "a;b#c"),
+        ('path = "a ; b" ; quotes keep it', "path", "a ; b"),
+    ],
+)
+def test_comments_after_values(tmp_path: Path, line: str, key: str, value: object) -> None:
+    assert getattr(Config.from_file(write(tmp_path, line)), key) == value
+
+
+@pytest.mark.parametrize("path", ["a ; b", "#a", "'a' b", " a", "it's a # b"])
+def test_descriptions_quote_what_would_be_lost(tmp_path: Path, path: str) -> None:
+    assert Config.from_file(write(tmp_path, Config(path=path).describe())).path == path
+
+
+@pytest.mark.parametrize(
     ("line", "words"),
     [
         ("bandz = 9", ["unknown key 'bandz'", "Did you mean bands?"]),

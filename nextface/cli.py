@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import wraps
 from importlib.resources import files
+from os.path import isdir
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, ParamSpec
@@ -21,6 +22,7 @@ import typer
 from nextface import __version__
 from nextface.config import Config
 from nextface.errors import ConfigError, Interrupted, NextFaceError
+from nextface.system.paths import given_path
 from renderers import backends
 
 app = typer.Typer(
@@ -40,9 +42,24 @@ P = ParamSpec("P")
 
 SOME_FAILED = 3  # the exit code of a folder in which a photo failed, or all did
 
-Output = Annotated[Path, typer.Option(help="Folder for results; each photo gets a folder of its name in it.")]
+
+def _path(text: str | Path) -> Path:
+    """A path of the command line; an empty one, as an unset variable leaves it, is refused."""
+    try:
+        return given_path(text, "The path")
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Output = Annotated[
+    Path,
+    typer.Option(
+        parser=_path, metavar="FOLDER", help="Folder for results; each photo gets a folder of its name in it."
+    ),
+]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE.ini", help="Settings; without it, the defaults.")
+    Path | None,
+    typer.Option("--config", parser=_path, metavar="FILE.ini", help="Settings; without it, the defaults."),
 ]
 RendererName = Annotated[str | None, typer.Option(metavar="|".join(backends()), help="The INI key renderer.")]
 DeviceName = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", help="The INI key device.")]
@@ -160,6 +177,24 @@ def _run_shared(folder: Path, output: Path, config: Config, **options: Any) -> N
     typer.echo(_summary(result.folder or output, result.metrics))
 
 
+def _source(words: Sequence[Path], option: Path | None) -> Path:
+    """What to reconstruct: the word without an option, or --input.
+
+    Raises
+    ------
+    ConfigError: if there is none, or more than one.
+    """
+    given = [*words, *([] if option is None else [option])]
+    if not given:
+        raise ConfigError("Which photo? Name a photo or a folder: nextface reconstruct --input PHOTO.")
+    if len(given) > 1:
+        named = ", ".join(map(str, given[:3])) + (", ..." if len(given) > 3 else "")
+        raise ConfigError(
+            f"One photo or folder at a time, not {named}. Put several photos into a folder: --input DIR."
+        )
+    return given[0]
+
+
 def _check_options(folder: bool, shared: bool, workers: int | None, face: int | None, resumed: bool) -> None:
     """Refuse options that mean nothing for what is reconstructed.
 
@@ -183,13 +218,18 @@ def _check_options(folder: bool, shared: bool, workers: int | None, face: int | 
 @app.command()
 @_exit_codes
 def reconstruct(
+    photo: Annotated[
+        list[Path] | None,
+        typer.Argument(parser=_path, metavar="PHOTO|FOLDER", help="The same as --input.", show_default=False),
+    ] = None,
     input: Annotated[
-        Path,
+        Path | None,
         typer.Option(
+            parser=_path,
             metavar="PHOTO|FOLDER",
             help="JPEG, PNG, WebP or HEIC with a face in it, or a folder of those.",
         ),
-    ],
+    ] = None,
     output: Output = Path("output"),
     config: ConfigFile = None,
     renderer: RendererName = None,
@@ -198,6 +238,7 @@ def reconstruct(
     landmarks: Annotated[
         Path | None,
         typer.Option(
+            parser=_path,
             metavar="FILE.json",
             help="Landmarks to use instead of detecting them; for a folder of photos, a folder with NAME.json.",
         ),
@@ -205,12 +246,13 @@ def reconstruct(
     mask: Annotated[
         Path | None,
         typer.Option(
+            parser=_path,
             metavar="FILE.png",
             help="Pixels to fit (white) instead of finding the skin; for a folder, a folder with NAME.png.",
         ),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE.npz", help="Start from this checkpoint.")
+        Path | None, typer.Option(parser=_path, metavar="FILE.npz", help="Start from this checkpoint.")
     ] = None,
     skip_stage_1: Annotated[
         bool, typer.Option("--skipStage1", help="Keep the start's pose and expression.")
@@ -230,7 +272,9 @@ def reconstruct(
     verbose: Verbose = False,
 ) -> None:
     """Reconstruct the face in a photo, or in every photo of a folder."""
-    _check_options(input.is_dir(), shared_identity, workers, face, checkpoint is not None)
+    source = _source(photo or [], input)
+    is_folder = isdir(source)  # Path.is_dir fails where a folder above may not be entered
+    _check_options(is_folder, shared_identity, workers, face, checkpoint is not None)
     skip = {1: skip_stage_1, 2: skip_stage_2, 3: skip_stage_3}
     settings = _configure(config, set_, renderer, device, verbose)
     options: dict[str, Any] = {
@@ -239,11 +283,11 @@ def reconstruct(
         "skip_stages": frozenset(stage for stage, skipped in skip.items() if skipped),
     }
     if shared_identity:
-        _run_shared(input, output, settings, checkpoint=checkpoint, **options)
-    elif input.is_dir():
-        _run_folder(input, output, settings, workers=workers or 1, **options)
+        _run_shared(source, output, settings, checkpoint=checkpoint, **options)
+    elif is_folder:
+        _run_folder(source, output, settings, workers=workers or 1, **options)
     else:
-        _run(input, output, settings, checkpoint=checkpoint, face=face, **options)
+        _run(source, output, settings, checkpoint=checkpoint, face=face, **options)
 
 
 @app.command()

@@ -52,6 +52,14 @@ def test_config_prints_a_configuration(tmp_path: Path) -> None:
     [
         (["reconstruct", "--inptu", "a.jpg"], ["--inptu", "--input"]),
         (["reconstruct"], ["--input"]),
+        (["reconstruct", "a.jpg", "b.jpg"], ["One photo or folder", "a.jpg, b.jpg", "--input DIR"]),
+        (["reconstruct", "a.jpg", "--input", "b.jpg"], ["One photo or folder", "a.jpg, b.jpg"]),
+        (["reconstruct", ""], ["PHOTO", "empty"]),
+        (["reconstruct", "--input", ""], ["--input", "empty"]),
+        (["reconstruct", "--input", "a.jpg", "--output", " "], ["--output", "empty"]),
+        (["reconstruct", "--input", "a.jpg", "--mask", ""], ["--mask", "empty"]),
+        (["reconstruct", "--input", "a.jpg", "--checkpoint", ""], ["--checkpoint", "empty"]),
+        (["reconstruct", "missing.jpg"], ["There is no photo missing.jpg"]),
         (["reconstruct", "--input", "a.jpg", "--face", "-1"], ["--face"]),
         (["reconstruct", "--input", "a.jpg", "--renderer", "mitsubi"], ["--renderer", "Did you mean mitsuba?"]),
         (["reconstruct", "--input", "a.jpg", "--device", "tpu"], ["--device", "auto, cpu, cuda"]),
@@ -69,11 +77,17 @@ def test_config_prints_a_configuration(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_exit_2_without_a_traceback(arguments: list[str], words: list[str]) -> None:
-    run = nextface(*arguments)
-    assert run.returncode == 2
-    assert "Traceback" not in run.stdout + run.stderr
+    run = CliRunner().invoke(cli.app, arguments)
+    assert run.exit_code == 2
+    assert "Traceback" not in run.output
     for word in words:
         assert word in run.stderr
+
+
+def test_a_mistake_ends_the_process_with_2() -> None:
+    run = nextface("reconstruct", "--input", "a.jpg", "--set", "bandz=3")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("Error: --set: unknown key 'bandz'. Did you mean bands?")
 
 
 def test_starting_imports_nothing_heavy() -> None:
@@ -151,6 +165,22 @@ def test_options_reach_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "skip_stages": frozenset({1, 3}),
         "face": 1,
     }
+
+
+def test_the_photo_needs_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(cli, "_run", lambda *arguments, **options: calls.append(arguments))
+    monkeypatch.setattr(cli, "_run_folder", lambda *arguments, **options: calls.append(arguments))
+    for words in (
+        ["a/b.jpg"],
+        ["--input", "a/b.jpg"],
+        ["--face", "0", "a/b.jpg"],
+        ["--", "a/b.jpg"],
+        ["tests"],
+    ):
+        result = CliRunner().invoke(cli.app, ["reconstruct", *words])
+        assert result.exit_code == 0, result.output
+    assert [str(source) for source, *_ in calls] == ["a/b.jpg"] * 4 + ["tests"]
 
 
 def test_demo_uses_the_bundled_portrait(monkeypatch: pytest.MonkeyPatch) -> None:

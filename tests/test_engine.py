@@ -22,8 +22,8 @@ from ctrl_c import PressesCtrlC
 from PIL import Image
 from typer.testing import CliRunner
 
-from nextface import Config, cli, reconstruct
-from nextface.errors import CheckpointError, DivergedError, Interrupted
+from nextface import Config, cli, reconstruct, reconstruct_folder, reconstruct_shared
+from nextface.errors import CheckpointError, ConfigError, DivergedError, Interrupted
 from nextface.fitting.refinement import refine
 from nextface.fitting.statistical import adam as statistical
 from nextface.models import create as create_model
@@ -162,7 +162,7 @@ def test_a_mask_says_which_pixels_count(tiny_config: Config, finished: Path, tmp
     painted[:, : round((middle - shift) / scale)] = 255
     Image.fromarray(painted).save(tmp_path / "mask.png")
     result = reconstruct(
-        PORTRAIT, tmp_path, tiny_config, mask=tmp_path / "mask.png", skip_stages=frozenset({2, 3})
+        PORTRAIT, tmp_path, tiny_config, mask=str(tmp_path / "mask.png"), skip_stages=frozenset({2, 3})
     )
     assert result.folder is not None
     used = np.asarray(Image.open(result.folder / "mask_0.png")) > 0
@@ -184,7 +184,7 @@ def test_given_landmarks_are_used_instead_of_detected_ones(
             json.dumps({"detector": "mediapipe", "points": (points + np.array([shift, 0])).tolist()})
         )
         results.append(
-            reconstruct(PORTRAIT, tmp_path, tiny_config, landmarks=path, skip_stages=frozenset({2, 3}))
+            reconstruct(PORTRAIT, tmp_path, tiny_config, landmarks=str(path), skip_stages=frozenset({2, 3}))
         )
     crops = [result.frames[0].photo_to_image[:, 2] for result in results]
     detected = json.loads((finished / "scene_0.json").read_text())["photoToImage"]
@@ -193,13 +193,27 @@ def test_given_landmarks_are_used_instead_of_detected_ones(
     assert np.allclose(moved, [-15, 0], atol=1.5)
 
 
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for run in (reconstruct, reconstruct_folder, reconstruct_shared):
+        with pytest.raises(ConfigError, match="is empty"):
+            run("")
+        with pytest.raises(ConfigError, match="output is empty"):
+            run(PORTRAIT, "")
+        with pytest.raises(ConfigError, match="landmarks is empty"):
+            run(PORTRAIT, landmarks="")
+        with pytest.raises(ConfigError, match="must be a path"):
+            run(PORTRAIT, mask=3)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
 # Checkpoints
 
 
 def test_a_finished_stage_is_not_run_again(tiny_config: Config, finished: Path, tmp_path: Path) -> None:
     start = checkpoint_of(finished, 2)
     diary = Diary()
-    result = reconstruct(PORTRAIT, tmp_path, tiny_config, checkpoint=start, progress=diary)
+    result = reconstruct(str(PORTRAIT), str(tmp_path), tiny_config, checkpoint=str(start), progress=diary)
     assert list(diary.losses) == ["3 reflectance maps"]
     assert_same(result.parameters, load(start).parameters, but=("light",))
     assert any(str(start) in text and "stages up to 2" in text for text in diary.said)

@@ -15,6 +15,7 @@ from nextface.photos.folder import find_photos, sidecar
 from nextface.preparation.prepare import Prepared, prepare
 from nextface.runs.equipment import Equipment, equipped
 from nextface.runs.run import Run
+from nextface.system.paths import given_path, given_path_or_none
 from nextface.system.progress import Progress, Silent
 
 
@@ -23,9 +24,9 @@ def reconstruct(
     output: Path | str = "output",
     config: Config | None = None,
     *,
-    landmarks: Path | None = None,
-    mask: Path | None = None,
-    checkpoint: Path | None = None,
+    landmarks: Path | str | None = None,
+    mask: Path | str | None = None,
+    checkpoint: Path | str | None = None,
     skip_stages: frozenset[int] = frozenset(),
     face: int | None = None,
     progress: Progress | None = None,
@@ -48,12 +49,15 @@ def reconstruct(
     NextFaceError: for everything that a user can mend; see `nextface.errors`.
     """
     started = time.monotonic()
-    photo, config, progress = Path(photo), config or Config(), progress or Silent()
+    photo, output = given_path(photo, "The photo's path"), given_path(output, "output")
+    landmarks, mask = given_path_or_none(landmarks, "landmarks"), given_path_or_none(mask, "mask")
+    checkpoint = given_path_or_none(checkpoint, "checkpoint")
+    config, progress = config or Config(), progress or Silent()
     with equipped(config, model) as equipment:
         return reconstruct_with(
             equipment,
             photo,
-            Path(output) / photo.stem,
+            output / photo.stem,
             progress,
             started,
             landmarks=landmarks,
@@ -98,9 +102,9 @@ def reconstruct_shared(
     output: Path | str = "output",
     config: Config | None = None,
     *,
-    landmarks: Path | None = None,
-    mask: Path | None = None,
-    checkpoint: Path | None = None,
+    landmarks: Path | str | None = None,
+    mask: Path | str | None = None,
+    checkpoint: Path | str | None = None,
     skip_stages: frozenset[int] = frozenset(),
     progress: Progress | None = None,
     model: FaceModel | None = None,
@@ -125,18 +129,20 @@ def reconstruct_shared(
     """
     started = time.monotonic()
     config, progress = config or Config(), progress or Silent()
+    output, checkpoint = given_path(output, "output"), given_path_or_none(checkpoint, "checkpoint")
+    landmarks, mask = given_path_or_none(landmarks, "landmarks"), given_path_or_none(mask, "mask")
     if isinstance(photos, Path | str):
-        source = Path(photos)
+        source = given_path(photos, "The folder's path")
         found = find_photos(source)
         if found.note:
             progress.note(found.note)
-        listed, folder = found.photos, Path(output) / source.resolve().name
-        words = _command_line(source, Path(output), skip_stages, shared=True, landmarks=landmarks, mask=mask)
+        listed, folder = found.photos, output / source.resolve().name
+        words = _command_line(source, output, skip_stages, shared=True, landmarks=landmarks, mask=mask)
     else:
-        listed, words = tuple(map(Path, photos)), []
+        listed, words = tuple(given_path(photo, "A photo's path") for photo in photos), []
         if not listed:
             raise PhotoError("The list of photos is empty.")
-        folder = Path(output) / listed[0].stem
+        folder = output / listed[0].stem
     with equipped(config, model) as equipment:
         prepared = _prepare_all(listed, config, folder, equipment.device, landmarks, mask, progress)
         run = Run(prepared, folder, config, equipment, progress, started, words)

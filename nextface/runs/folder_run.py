@@ -18,6 +18,7 @@ from nextface.photos.folder import find_photos, result_names, sidecar
 from nextface.runs.engine import reconstruct_with
 from nextface.runs.equipment import Equipment
 from nextface.system.atomic import replacing
+from nextface.system.paths import given_path, given_path_or_none
 from nextface.system.progress import Progress, Silent, Stage
 from nextface.system.threads import share_of_cores
 from nextface.system.workers import run_in_workers
@@ -117,8 +118,8 @@ def reconstruct_folder(
     output: Path | str = "output",
     config: Config | None = None,
     *,
-    landmarks: Path | None = None,
-    mask: Path | None = None,
+    landmarks: Path | str | None = None,
+    mask: Path | str | None = None,
     skip_stages: frozenset[int] = frozenset(),
     workers: int = 1,
     progress: Progress | None = None,
@@ -153,7 +154,8 @@ def reconstruct_folder(
         raise ConfigError(f"--workers {workers}: at least one process must work.")
     if workers > 1 and model is not None:
         raise ConfigError("A model of your own cannot be handed to other processes: use workers = 1.")
-    source, output = Path(photos), Path(output)
+    source, output = given_path(photos, "The folder's path"), given_path(output, "output")
+    landmarks, mask = given_path_or_none(landmarks, "landmarks"), given_path_or_none(mask, "mask")
     found = find_photos(source)
     if found.note:
         progress.note(found.note)

@@ -222,7 +222,7 @@ class Config:
     def from_file(cls, path: str | Path) -> Config:
         """The defaults, changed by the `key = value` lines of an INI file.
 
-        Section headers are allowed and mean nothing; `#` and `;` start comments, at the start of a line or after
+        Section headers are allowed and mean nothing; `#` and `;` start comments, at a line's start or after
         a space; values may be quoted.
 
         Raises
@@ -313,7 +313,7 @@ def _format(value: Value) -> str:
 
 
 def _read_ini(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, key and bare value of every setting; configparser would not tell the line of a wrong value."""
+    """Line number, key and bare value of every setting; configparser does not tell lines."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

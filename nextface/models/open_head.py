@@ -19,6 +19,7 @@ from torch import Tensor
 from nextface.errors import MissingPartError
 from nextface.models.face_model import LandmarkEmbedding, LandmarkErrors, Reflectance
 from nextface.models.skin import skin_colour, squash
+from nextface.system.archive import ArchiveError, read_arrays
 
 DATA = Path(__file__).with_name("data") / "open_head.npz"
 LANDMARKS = Path(__file__).with_name("data") / "open_head_landmarks.npz"
@@ -115,13 +116,13 @@ class OpenHead:
         """The shipped embedding for a detector, or None where it must be computed."""
         if not LANDMARKS.is_file():
             return None
-        with np.load(LANDMARKS, allow_pickle=False) as stored:
-            if f"{detector}_indices" not in stored:
-                return None
-            parts = {
-                part: torch.from_numpy(stored[f"{detector}_{part}"]).to(self.mean.device)
-                for part in ("indices", "triangles", "barycentric", "weights", "contour")
-            }
+        stored = read_arrays(LANDMARKS)
+        if f"{detector}_indices" not in stored:
+            return None
+        parts = {
+            part: torch.from_numpy(stored[f"{detector}_{part}"]).to(self.mean.device)
+            for part in ("indices", "triangles", "barycentric", "weights", "contour")
+        }
         return LandmarkEmbedding(
             detector,
             parts["indices"].long(),
@@ -136,11 +137,11 @@ class OpenHead:
         """What was measured of a detector's errors, or None."""
         if not LANDMARK_ERRORS.is_file():
             return None
-        with np.load(LANDMARK_ERRORS, allow_pickle=False) as stored:
-            if f"{detector}_bias" not in stored:
-                return None
-            parts = (torch.from_numpy(stored[f"{detector}_{part.name}"]) for part in fields(LandmarkErrors))
-            return LandmarkErrors(*(values.to(self.mean) for values in parts))
+        stored = read_arrays(LANDMARK_ERRORS)
+        if f"{detector}_bias" not in stored:
+            return None
+        parts = (torch.from_numpy(stored[f"{detector}_{part.name}"]) for part in fields(LandmarkErrors))
+        return LandmarkErrors(*(values.to(self.mean) for values in parts))
 
     def to(self, device: str) -> OpenHead:
         """The same model with its tensors on another device."""
@@ -156,11 +157,10 @@ class OpenHead:
 @cache
 def _load() -> OpenHead:
     try:
-        with np.load(DATA, allow_pickle=False) as stored:
-            data = {name: stored[name] for name in stored.files}
-    except FileNotFoundError as error:
+        data = read_arrays(DATA)
+    except (OSError, ArchiveError) as error:
         raise MissingPartError(
-            f"The embedded face model {DATA} is missing: reinstall the package, or rebuild it with "
+            f"The embedded face model {DATA} is missing or damaged: reinstall the package, or rebuild it with "
             "`python tools/build_open_head.py`."
         ) from error
     refine = sparse.csr_matrix(

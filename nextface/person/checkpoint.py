@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,9 +14,12 @@ from torch import Tensor
 
 from nextface.errors import CheckpointError
 from nextface.models.face_model import FaceModel
+from nextface.person.checkpoint_contents import CheckpointContents
 from nextface.person.parameters import LIGHT_LOBES, OF_THE_PERSON, Parameters
 from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.photos.photo import THUMBNAIL_SHAPE
 from nextface.scene import Material
+from nextface.scene.reflectance import RANGES
 from nextface.system.atomic import replacing
 
 CHECKPOINT_VERSION = 2
@@ -37,6 +39,9 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, stage: int, fini
         "principal": np.concatenate([frame.principal.cpu().numpy() for frame in reconstruction.frames]),
         "photoToImage": np.stack([frame.photo_to_image for frame in reconstruction.frames]),
     }
+    thumbnails = [frame.thumbnail for frame in reconstruction.frames if frame.thumbnail is not None]
+    if len(thumbnails) == len(reconstruction.frames):
+        arrays["thumbnails"] = np.stack(thumbnails)
     for item in fields(reconstruction.parameters):
         arrays[item.name] = getattr(reconstruction.parameters, item.name).detach().cpu().numpy()
     if reconstruction.material is not None:
@@ -61,6 +66,7 @@ class Checkpoint:
     bands: int
     sizes: np.ndarray  # [N, 2] width, height of the frames it was made in
     photo_to_image: np.ndarray  # [N, 2, 3]
+    thumbnails: np.ndarray | None  # [N, 16, 16, 3] of the frames; None in files that were made without
 
     @classmethod
     def load(cls, path: Path, model: FaceModel) -> Checkpoint:
@@ -70,70 +76,36 @@ class Checkpoint:
         ------
         CheckpointError: if the file is missing, damaged, of another version or of another face model.
         """
-        if not path.is_file():
+        found = CheckpointContents(path)
+        if (version := found.whole("version", 0, 2**31)) not in READABLE_VERSIONS:
+            readable = " and ".join(map(str, READABLE_VERSIONS))
+            raise CheckpointError(f"{path} is of version {version}; this program reads {readable}.")
+        if (name := found.text("model")) != model.name:
             raise CheckpointError(
-                f"There is no checkpoint {path}. Checkpoints are DIR/checkpoints/stage1.npz to stage3.npz."
+                f"{path} was made with the face model '{name}', this run uses '{model.name}'. "
+                f"Set morphableModel = {name}: coefficients mean nothing in another model."
             )
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-            if int(arrays["version"]) not in READABLE_VERSIONS:
-                readable = " and ".join(map(str, READABLE_VERSIONS))
-                raise CheckpointError(
-                    f"{path} is of version {arrays['version']}; this program reads {readable}."
-                )
-            if str(arrays["model"]) != model.name:
-                raise CheckpointError(
-                    f"{path} was made with the face model '{arrays['model']}', this run uses '{model.name}'. "
-                    f"Set morphableModel = {arrays['model']}: coefficients mean nothing in another model."
-                )
-            parameters = Parameters(
-                **{item.name: torch.from_numpy(arrays[item.name]) for item in fields(Parameters)}
-            )
-            material, confidence = None, None
-            if "material_diffuse" in arrays:
-                material = Material(
-                    *(torch.from_numpy(arrays[f"material_{item.name}"]) for item in fields(Material))
-                )
-            if "confidence" in arrays:
-                confidence = torch.from_numpy(arrays["confidence"]).float()
-            checkpoint = cls(
-                path,
-                int(arrays["stage"]),
-                bool(arrays["finished"]),
-                parameters,
-                material,
-                confidence,
-                int(arrays["bands"]),
-                np.stack([arrays["width"], arrays["height"]], -1).reshape(-1, 2),
-                arrays["photoToImage"].reshape(-1, 2, 3),
-            )
-        except (ValueError, TypeError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
-            raise CheckpointError(
-                f"{path} is not a checkpoint of this program, or is damaged: {error}"
-            ) from error
-        sizes = {
-            "identity": (model.identity_size,),
-            "expression": (len(model.expression_names),),
-            "albedo": (model.albedo_size,),
-            "rotation": (3,),
-            "translation": (3,),
-            "focal": (),
-            "light": (LIGHT_LOBES, 3),
-        }
-        photos = len(checkpoint.photo_to_image)
-        for name, size in sizes.items():
-            found, wanted = (
-                tuple(getattr(parameters, name).shape),
-                (1 if name in OF_THE_PERSON else photos, *size),
-            )
-            if found != wanted:
-                raise CheckpointError(
-                    f"{path} does not fit this program's face model: {name} is {found}, not {wanted}."
-                )
-        if not parameters.is_finite():
-            raise CheckpointError(f"{path} holds values that are not finite; start from an earlier checkpoint.")
-        return checkpoint
+        photo_to_image = _photo_to_image(found)
+        photos = len(photo_to_image)
+        parameters = {}
+        for key, (size, low, high) in _parameters_of(model).items():
+            count = 1 if key in OF_THE_PERSON else photos
+            parameters[key] = torch.from_numpy(found.numbers(key, (count, *size), low, high))
+        material = _material(found, model)
+        return cls(
+            path,
+            found.whole("stage", 1, 3),
+            found.flag("finished"),
+            Parameters(**parameters),
+            material,
+            _confidence(found, material),
+            found.whole("bands", 1, MOST_BANDS),
+            np.stack([_sizes(found, key, photos) for key in ("width", "height")], -1),
+            photo_to_image,
+            found.numbers("thumbnails", (photos, *THUMBNAIL_SHAPE), 0, 255, np.uint8)
+            if "thumbnails" in found
+            else None,
+        )
 
     def resumed(self, reconstruction: Reconstruction, resolution: int) -> tuple[Reconstruction, list[str]]:
         """The checkpoint's values in this run's frame, and notes on what had to be converted.
@@ -165,6 +137,7 @@ class Checkpoint:
             confidence = None if confidence is None else _resampled(confidence, resolution)
         if material is not None:
             material = Material(*(getattr(material, item.name).to(device) for item in fields(material)))
+        confidence = None if confidence is None else confidence.to(device)
         return replace(
             reconstruction, parameters=parameters.to(device), material=material, confidence=confidence
         ), notes
@@ -181,6 +154,13 @@ class Checkpoint:
                 f"photo's pixels {theirs.round().astype(int).tolist()}, "
                 f"this run {ours.round().astype(int).tolist()}."
             )
+        if self.thumbnails is not None and frame.thumbnail is not None:
+            unlike = np.abs(frame.thumbnail.astype(float) - self.thumbnails[photo]).mean()
+            if unlike > SAME_PICTURE:
+                raise CheckpointError(
+                    f"{self.path} was made from another photo{number}: it covers the same pixels, but its "
+                    "picture is not this one. Start from a checkpoint of this photo, or without one."
+                )
         scale = float(frame.photo_to_image[0, 0] / photo_to_image[0, 0])
         if abs(scale - 1) > 1e-6:
             notes.append(
@@ -191,6 +171,68 @@ class Checkpoint:
 
 
 SAME_CROP = 0.02  # of the crop's size: crops of one face at two resolutions differ by their rounding
+SAME_PICTURE = (
+    10.0  # of 255, mean difference of thumbnails: one photo's stay within 5, two portraits' beyond 40
+)
+MOST_BANDS = 12
+MOST_PIXELS = 100_000  # a side
+ROUNDING = 1e-4  # by which stored reflectance may leave its range
+
+
+def _parameters_of(model: FaceModel) -> dict[str, tuple[tuple[int, ...], float, float]]:
+    """The sizes of one photo's parameters, and bounds that no fit comes near."""
+    return {
+        "identity": ((model.identity_size,), -1e3, 1e3),
+        "expression": ((len(model.expression_names),), -1e3, 1e3),
+        "albedo": ((model.albedo_size,), -1e3, 1e3),
+        "rotation": ((3,), -100.0, 100.0),
+        "translation": ((3,), -1e5, 1e5),
+        "focal": ((), 0.0, 20.0),
+        "light": ((LIGHT_LOBES, 3), -math.inf, 40.0),
+    }
+
+
+def _photo_to_image(found: CheckpointContents) -> np.ndarray:
+    """The maps [N, 2, 3] from photos to frames: one scale for x and y, which is not 0."""
+    shape = found.shape("photoToImage")
+    sizes = (2, 3) if len(shape) == 2 else (None, 2, 3)  # version 1 knows one photo
+    maps = found.numbers("photoToImage", sizes, kind=np.float64).reshape(-1, 2, 3)
+    scales = np.abs(np.linalg.det(maps[..., :2]))
+    if scales.min() < 1e-12 or scales.max() > 1e12:
+        raise found.wrong("photoToImage", "has no usable scale")
+    return maps
+
+
+def _sizes(found: CheckpointContents, name: str, photos: int) -> np.ndarray:
+    """Widths or heights [N] in pixels."""
+    shape = found.shape(name)
+    sizes = () if not shape and photos == 1 else (photos,)  # version 1 knows one photo
+    return found.numbers(name, sizes, 1, MOST_PIXELS, np.int64).reshape(photos)
+
+
+def _material(found: CheckpointContents, model: FaceModel) -> Material | None:
+    """Maps [1, H, W, C] or vertex values [1, V, C] within their ranges; None where there are none."""
+    if "material_diffuse" not in found:
+        return None
+    place: tuple[int | None, ...] = (None, None)
+    if len(found.shape("material_diffuse")) != 4 or model.uvs is None:
+        place = (int(model.triangles.max()) + 1,)
+    values: dict[str, Tensor] = {}
+    for item in fields(Material):
+        low, high = RANGES[item.name]
+        sizes = (1, *place, 3 if item.name == "diffuse" else 1)
+        stored = found.numbers(f"material_{item.name}", sizes, low - ROUNDING, high + ROUNDING)
+        values[item.name] = torch.from_numpy(stored)
+        place = stored.shape[1:-1]  # the others' is the same
+    return Material(**values)
+
+
+def _confidence(found: CheckpointContents, material: Material | None) -> Tensor | None:
+    """What the maps rest on, [1, H, W, 3]; None where there are no maps."""
+    if "confidence" not in found or material is None or not material.is_mapped:
+        return None
+    sizes = (*material.diffuse.shape[:3], 3)
+    return torch.from_numpy(found.numbers("confidence", sizes, -ROUNDING, 1.01))  # half precision
 
 
 def _photo_box(photo_to_image: np.ndarray, size: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ class Frame:
     height: int  # pixels
     principal: Tensor  # [1, 2] pixels: the centre of the uncropped photo, carried through the crop
     photo_to_image: np.ndarray  # [2, 3] float64, pixels of the uncropped photo to pixels of this frame
+    thumbnail: np.ndarray | None = None  # [16, 16, 3] uint8, by which a checkpoint knows its photo
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from scipy import sparse
 
@@ -17,6 +18,7 @@ from nextface.errors import PhotoError
 from nextface.photos.image_file import decode_image
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
+THUMBNAIL_SHAPE = (16, 16, 3)
 CLIPPED_LEVEL = 250  # of 255: a channel at or above this only says "at least this bright"
 
 
@@ -36,6 +38,12 @@ class CroppedPhoto:
     srgb: np.ndarray  # [h, w, 3] float32 in [0, 1], sRGB-encoded
     photo_to_image: np.ndarray  # [2, 3] float64: photo pixels to image pixels, one scale for x and y
     clipped: np.ndarray  # [h, w] bool: a source pixel under this one has a channel >= CLIPPED_LEVEL / 255
+
+    @property
+    def thumbnail(self) -> np.ndarray:
+        """The picture in 16 x 16 pixels, uint8 sRGB: much the same at every resolution, another for another."""
+        small = cv2.resize(self.srgb, THUMBNAIL_SHAPE[:2], interpolation=cv2.INTER_AREA)
+        return np.round(small * 255).astype(np.uint8)
 
 
 def load_photo(path: Path | str) -> Photo:

@@ -106,7 +106,8 @@ def prepare(
         KNOWN_FOCAL_SPREAD if photo.focal_35mm else ASSUMED_FOCAL_SPREAD,
     )
     centre = crop.photo_to_image @ np.array([full[0] / 2, full[1] / 2, 1])
-    frame = Frame(width, height, torch.from_numpy(centre[None]).float().to(device), crop.photo_to_image)
+    principal = torch.from_numpy(centre[None]).float().to(device)
+    frame = Frame(width, height, principal, crop.photo_to_image, crop.thumbnail)
     return Prepared(path, Target(observation, region.oval), frame, notes, tuple(warnings))
 
 

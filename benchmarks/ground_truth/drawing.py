@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nextface.errors import MissingPartError
 from nextface.system.threads import available_cores
-from renderers.mitsuba.llvm import load_llvm
+from renderers.mitsuba.llvm import chosen_llvm
 
 Array = NDArray[np.float64]
 
@@ -275,8 +275,14 @@ def mitsuba() -> Any:
 @cache
 def _variant() -> str:
     try:
-        library = load_llvm()
-        slow = None if int(library.version.split(".")[0]) > 17 else f"{library.path} is LLVM {library.version}"
+        with chosen_llvm() as library:
+            slow = (
+                f"{library.path} is LLVM {library.version}" if int(library.version.split(".")[0]) < 18 else None
+            )
+            if slow is None:
+                import mitsuba as mi
+
+                mi.set_variant("llvm_ad_rgb")  # while the library is chosen
     except MissingPartError:
         slow = "there is no LLVM here"
     if slow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
 import torch
@@ -13,7 +13,8 @@ from nextface.config import Config
 from nextface.errors import MissingPartError
 from nextface.models import create as create_model
 from nextface.models.face_model import FaceModel
-from nextface.system.threads import limit_threads, renderer_threads
+from nextface.system.progress import Progress
+from nextface.system.threads import excess_of_threads, limited_threads, renderer_threads
 from renderers.renderer import Renderer
 from renderers.settings import Settings
 
@@ -28,12 +29,17 @@ class Equipment:
         ------
         MissingPartError: when a part of the model or of its device is not here.
         """
-        limit_threads(config)
         self.config = config
-        self.device = _tensor_device(config)
-        self.model = (
-            model.to(self.device) if model else create_model(config.morphableModel, self.device, config.path)
-        )
+        self._until_closed = ExitStack()
+        with ExitStack() as until_ready:
+            until_ready.enter_context(limited_threads(config))
+            self.device = _tensor_device(config)
+            self.model = (
+                model.to(self.device)
+                if model
+                else create_model(config.morphableModel, self.device, config.path)
+            )
+            self._until_closed = until_ready.pop_all()
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -48,19 +54,25 @@ class Equipment:
         )
         return renderers.create(config.renderer, settings)
 
-    def start(self) -> None:
-        """Start the renderer, so that it is known before any work whether it can be.
+    def start(self, progress: Progress) -> None:
+        """Start the renderer, so that it is known before any work whether it can be; say once what is notable.
 
         Raises
         ------
         MissingPartError: when a part of it is not here.
         """
+        if "renderer" in self.__dict__:
+            return
         _ = self.renderer
+        excess = excess_of_threads(self.config)
+        if excess is not None:
+            progress.note(excess)
 
     def close(self) -> None:
-        """Release the renderer, if it was started."""
+        """Release the renderer, if it was started, and give the caller's numbers of threads back."""
         if "renderer" in self.__dict__:
             self.renderer.close()
+        self._until_closed.close()
 
 
 @contextmanager

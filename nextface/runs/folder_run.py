@@ -17,10 +17,10 @@ from nextface.models.face_model import FaceModel
 from nextface.photos.folder import find_photos, result_names, sidecar
 from nextface.runs.engine import reconstruct_with
 from nextface.runs.equipment import Equipment
-from nextface.system.atomic import replacing
+from nextface.system.atomic import replacing, sweep
 from nextface.system.paths import given_path, given_path_or_none
 from nextface.system.progress import Progress, Silent, Stage
-from nextface.system.threads import share_of_cores
+from nextface.system.threads import excess_of_threads, share_of_cores
 from nextface.system.workers import run_in_workers
 
 NOTHING_KEPT = "Interrupted before there was anything to keep."
@@ -171,6 +171,7 @@ def reconstruct_folder(
         for photo, name in zip(found.photos, names, strict=True)
     ]
     outcomes = [Outcome(job.photo, job.folder, "waiting", None, 0.0, None) for job in jobs]
+    sweep(output)
     write_index(output, source, outcomes, found.others)
     if min(workers, len(jobs)) == 1:
         finished = _one_after_another(jobs, config, model, progress)
@@ -208,6 +209,9 @@ def _at_the_same_time(
 ) -> Iterator[tuple[int, Outcome]]:
     """Every started job's number and outcome, as they come."""
     own = share_of_cores(config, workers)
+    excess = excess_of_threads(own)
+    if excess is not None:
+        progress.note(excess)
     progress.note(f"{len(jobs)} photos, {workers} at a time")
     for number, outcome in run_in_workers(jobs, workers, partial(Workplace, own), _lost):
         for warning in outcome.warnings:

@@ -38,6 +38,8 @@ from nextface.preparation.prepare import Prepared
 from nextface.runs.equipment import Equipment
 from nextface.runs.watch import Watch
 from nextface.scene import Scene
+from nextface.system.atomic import sweep
+from nextface.system.caches import cache_folder
 from nextface.system.progress import Progress
 from nextface.system.usage import Usage
 from nextface.system.versions import versions
@@ -71,7 +73,9 @@ class Run:
 
     def execute(self, checkpoint: Path | None, skip_stages: frozenset[int]) -> Reconstruction:
         """Run the stages that are wanted and write everything."""
-        self.equipment.start()
+        for folder in (self.folder, cache_folder()):
+            sweep(folder)
+        self.equipment.start(self.progress)
         current = self._start()
         done = 0
         if checkpoint is not None:

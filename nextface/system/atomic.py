@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nextface.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that somebody has open cannot be removed: a lock by itself
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = ".nextface-"  # what names of unfinished files begin with
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block succeeds.
+
+    The temporary file is locked as long as it is written. What a process that was killed leaves behind is not,
+    and `sweep` removes it.
 
     Raises
     ------
@@ -21,24 +31,54 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-        os.close(handle)
+        handle, temporary = _created(path)
     except OSError as error:
         raise OutputError(
             f"{path.parent} cannot be written ({error.strerror}). Choose another folder with --output."
         ) from error
-    temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        try:
+            yield temporary
+        finally:
+            os.close(handle)
         os.replace(temporary, path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}). Is the disk full?") from error
+        reason = error.strerror or str(error) or type(error).__name__
+        raise OutputError(f"{path} cannot be written ({reason}). Is the disk full?") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left in a folder, and in the folders inside it."""
+    for path in (*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"*/{TEMPORARY}*")):
+        with suppress(OSError):  # it is being written, or nobody can tell: the file system knows no locks
+            handle = os.open(path, os.O_RDWR)
+            try:
+                _lock(handle)
+                path.unlink()
+            finally:
+                os.close(handle)
+
+
+def _created(path: Path) -> tuple[int, Path]:
+    """A new empty file beside `path`, open and locked, with the permissions that any new file gets here."""
+    while True:
+        temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(6)}{path.suffix}")
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with suppress(OSError):
+            _lock(handle)
+        if temporary.exists():
+            return handle, temporary
+        os.close(handle)  # another process swept it up before it was locked
+
+
+def _lock(handle: int) -> None:
+    """Lock an open file, until it is closed.
+
+    Raises
+    ------
+    OSError: if somebody else has locked it, or it cannot be locked.
+    """
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

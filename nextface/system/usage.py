@@ -1,18 +1,18 @@
 """What this process and those that it started have used: processor time and memory.
 
-On Linux a child that still runs (redner's worker) counts, too.
+Children that still run (redner's worker) count, too.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 MEGABYTE = 1024**2  # bytes
 
@@ -36,14 +36,11 @@ class Usage:
 
 
 def _cpu_seconds() -> float:
-    total = 0.0
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        usage = resource.getrusage(who)
-        total += usage.ru_utime + usage.ru_stime
-    for process in _descendants(os.getpid()):
-        with suppress(OSError):  # it has just ended, and counts among the children that have
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # its own and its ended children's
+    times = os.times()
+    total = time.process_time() + times.children_user + times.children_system
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended, and counts among the children that have
+            total += sum(process.cpu_times()[:4])  # its own and its ended children's
     return total
 
 
@@ -53,28 +50,24 @@ def _peak_memory() -> float:
     Children that have ended do not count. The system's figure for them (ru_maxrss) is wrong: a child starts as
     a copy of its parent, and keeps the parent's size as its own peak however little it then needs.
     """
-    own = os.getpid()
-    return sum(map(_high_water, (own, *_descendants(own)))) or _most_resident()
+    own = psutil.Process()
+    total = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(OSError, psutil.Error):  # it has just ended
+            total += _most_resident(process) / MEGABYTE
+    return total
 
 
-def _most_resident() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
-
-
-def _high_water(process: int) -> float:
-    """The most memory that a running process has had, in MB; 0 where that is not known."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+def _most_resident(process: psutil.Process) -> float:
+    """The most memory that a running process has had, in bytes; what it has now where no more is known."""
+    if sys.platform == "linux":
+        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / MEGABYTE
-    return 0.0
+                return int(line.split()[1]) * 1024
+        return 0.0  # it has ended, and nobody has asked for its exit code
+    if sys.platform == "darwin" and process.pid == os.getpid():
+        import resource
 
-
-def _descendants(process: int) -> Iterator[int]:
-    """Children of a process that still run, and theirs; none where the system does not tell."""
-    for thread in Path(f"/proc/{process}/task").glob("*/children"):
-        with suppress(OSError):  # a thread that has just ended
-            for child in map(int, thread.read_text().split()):
-                yield child
-                yield from _descendants(child)
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    memory = process.memory_info()
+    return float(getattr(memory, "peak_wset", memory.rss))  # Windows knows the peak

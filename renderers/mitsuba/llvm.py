@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +69,9 @@ def find_llvm() -> Library:
     raise MissingPartError(found + ADVICE)
 
 
-def load_llvm() -> Library:
-    """Find libLLVM and make Dr.Jit use it in this process; call before the first use of an LLVM variant.
+@contextmanager
+def chosen_llvm() -> Iterator[Library]:
+    """Find libLLVM and make Dr.Jit load it where an LLVM variant is first used in this process: in the block.
 
     Raises
     ------
@@ -78,8 +80,15 @@ def load_llvm() -> Library:
     library = find_llvm()
     for path in library.preloads:
         ctypes.CDLL(str(path))
+    before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(library.path)
-    return library
+    try:
+        yield library
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 def _chosen_by_user(path: Path) -> Library:

@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from nextface.errors import OutputError
+from nextface.system.atomic import replacing
 from nextface.system.caches import cache_folder
 
 TIMEOUT_SECONDS = 120
@@ -101,12 +103,6 @@ def _read_cache() -> Mapping[str, dict]:
 
 
 def _write_cache(content: Mapping[str, dict]) -> None:
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".json")
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file, indent=1)
-        os.replace(name, folder / "probes.json")
-    except OSError:
-        pass  # a home that cannot be written only costs the trial run again
+    # a home that cannot be written only costs the trial run again
+    with suppress(OutputError), replacing(cache_folder() / "probes.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1))

@@ -18,7 +18,7 @@ from torch import Tensor
 from nextface.errors import MissingPartError
 from nextface.scene import Mesh, Scene
 from nextface.system.threads import available_cores
-from renderers.mitsuba.llvm import find_llvm, load_llvm
+from renderers.mitsuba.llvm import chosen_llvm, find_llvm
 from renderers.mitsuba.mesh_edges import Edges
 from renderers.mitsuba.probe import probe
 from renderers.mitsuba.silhouettes import boundary_gradients
@@ -78,11 +78,13 @@ class MitsubaRenderer:
         self._loaded = -1  # number of the draw whose leaves are in the scene
         self._draws = 0
         self._drawn: _Topology | None = None  # the topology of the scene
+        self._threads_before: int | None = None  # Dr.Jit's, as the caller had them
         if self.variant == LLVM_VARIANT:
-            load_llvm()
-            import drjit
+            with chosen_llvm(), _variant(self.variant):
+                import drjit
 
-            drjit.set_thread_count(threads or available_cores())
+                self._threads_before = drjit.thread_count()
+                drjit.set_thread_count(threads or available_cores())
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].
@@ -117,6 +119,11 @@ class MitsubaRenderer:
         """Release what the renderer holds; it is not used afterwards."""
         self._scene = None
         self._topology = None
+        if self._threads_before is not None:
+            import drjit
+
+            drjit.set_thread_count(self._threads_before)
+            self._threads_before = None
 
     def _render_one(self, scene: Scene, samples: int, seed: int, photo: int) -> Tensor:
         mesh, material, camera = scene.mesh, scene.material, scene.camera

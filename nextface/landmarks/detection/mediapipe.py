@@ -5,10 +5,6 @@ Yury Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video o
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
@@ -16,6 +12,7 @@ import numpy as np
 from nextface.errors import MissingPartError
 from nextface.landmarks.detection.weights import task_bytes
 from nextface.landmarks.points import Landmarks
+from nextface.system.streams import quiet_stderr
 
 MAX_FACES = 16
 
@@ -32,7 +29,7 @@ class MediaPipeDetector:
         """
         weights = task_bytes()
         try:
-            with _quiet_stderr():
+            with quiet_stderr():
                 import mediapipe
                 from mediapipe.tasks.python.core.base_options import BaseOptions
                 from mediapipe.tasks.python.vision import FaceLandmarker, FaceLandmarkerOptions
@@ -62,13 +59,13 @@ class MediaPipeDetector:
 
     def close(self) -> None:
         """Stop the detector; it cannot be used afterwards."""
-        with _quiet_stderr():
+        with quiet_stderr():
             self._landmarker.close()
 
     def detect(self, rgb: np.ndarray) -> list[Landmarks]:
         """The faces in an sRGB image [H, W, 3] uint8, in the detector's order."""
         height, width = rgb.shape[:2]
-        with _quiet_stderr():
+        with quiet_stderr():
             result = self._landmarker.detect(
                 self._image(image_format=self._format, data=np.ascontiguousarray(rgb))
             )
@@ -82,17 +79,3 @@ class MediaPipeDetector:
             }
             faces.append(Landmarks("mediapipe", values[:, :2], values[:, 2], scores))
         return faces
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Hold back what the C++ side logs on file descriptor 2; its errors arrive as exceptions."""
-    sys.stderr.flush()
-    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)

@@ -64,7 +64,9 @@ def test_relative_links_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_paths_exist(name: str) -> None:
-    for path in re.findall(r"`((?:nextface|renderers|tools|docs|configs|tests)/[\w./]+)`", DOCUMENTS[name]):
+    for path in re.findall(
+        r"`((?:nextface|renderers|benchmarks|tools|docs|configs|tests)/[\w./]+)`", DOCUMENTS[name]
+    ):
         assert (ROOT / path).exists(), path
     for path in re.findall(r"`((?:fitting|export)/[\w./]+)`", DOCUMENTS[name]):  # said without their package
         assert (ROOT / "nextface" / path).exists(), path

@@ -55,7 +55,7 @@ BACKENDS = ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/")
 CHOOSE_BACKENDS = ("nextface/cli.py", "nextface/doctor.py", "nextface/runs/", "renderers/__init__.py")
 
 MOST_MODULES = 14
-FOLDERS = ("nextface", "renderers", "tools")
+FOLDERS = ("nextface", "renderers", "benchmarks", "tools")
 NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
     "nextface/doctor.py",  # the command of this name is in cli.py
     "nextface/fitting/refinement/refine.py",

@@ -11,7 +11,7 @@ import trimesh
 from simple_scenes import SIZE, camera, quad
 from torch import Tensor
 
-from benchmarks.parity_scenes import RADIUS, ball
+from benchmarks.parity.scenes import RADIUS, ball
 from nextface.errors import MissingPartError
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.geometry import rotation_matrix

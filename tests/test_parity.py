@@ -12,7 +12,7 @@ import torch
 from redner_set_up import require_redner
 
 import renderers
-from benchmarks.parity_measures import (
+from benchmarks.parity.measures import (
     PARAMETERS,
     ImageDifference,
     Plan,
@@ -23,8 +23,8 @@ from benchmarks.parity_measures import (
     grown,
     loss_weights,
 )
-from benchmarks.parity_reference import Points, Reference
-from benchmarks.parity_scenes import CASES, smooth_field
+from benchmarks.parity.reference import Points, Reference
+from benchmarks.parity.scenes import CASES, smooth_field
 from nextface.scene import Environment, Scene
 from nextface.scene.lighting import map_directions
 from renderers.renderer import Renderer

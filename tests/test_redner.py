@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, normalize
 
 import renderers
-from benchmarks.parity_scenes import RADIUS, ball
+from benchmarks.parity.scenes import RADIUS, ball
 from nextface.models import create as create_model
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.lighting import map_directions

@@ -11,7 +11,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from benchmarks.parity_measures import (
+from benchmarks.parity.measures import (
     PARAMETERS,
     Plan,
     changes,
@@ -19,7 +19,7 @@ from benchmarks.parity_measures import (
     derivatives,
     loss_weights,
 )
-from benchmarks.parity_scenes import CASES
+from benchmarks.parity.scenes import CASES
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.lighting import map_directions
 from renderers.mitsuba.mesh_edges import Edges, draw_places

@@ -13,8 +13,8 @@ import pytest
 from conftest import PORTRAIT, ROOT, Completed, environment
 from PIL import Image
 
-from benchmarks.speed_figures import extrapolated, growth, typical
-from benchmarks.speed_runs import (
+from benchmarks.speed.figures import extrapolated, growth, typical
+from benchmarks.speed.runs import (
     ESTIMATED,
     FEW,
     MORE,
@@ -30,7 +30,7 @@ from benchmarks.speed_runs import (
     run_python,
     warm_up,
 )
-from benchmarks.speed_tables import APART, tables
+from benchmarks.speed.tables import APART, tables
 
 FACE = 159  # pixels of the portrait's crop
 QUICK = ("iterStep1=12", "iterStep2=2", "iterStep3=2", "rtSamples=4")
@@ -247,7 +247,7 @@ def test_a_second_call_in_one_process_is_cheaper_than_a_command(tmp_path: Path) 
 
 
 def test_one_iteration_by_light_transfer_is_several_times_cheaper_than_by_path_replay() -> None:
-    _, said = run_python(["-m", "benchmarks.speed_iteration", "--size", "96", "--repeats", "5"])
+    _, said = run_python(["-m", "benchmarks.speed.iteration", "--size", "96", "--repeats", "5"])
     times = {kind: found["pathReplay"] / found["transfer"] for kind, found in json.loads(said).items()}
     assert (
         times["diffuse"] > 6 and times["all maps"] > 2.5

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import renderers
-from benchmarks.parity_measures import (
+from benchmarks.parity.measures import (
     INTERIOR_COSINE,
     PARAMETERS,
     Plan,
@@ -31,8 +31,8 @@ from benchmarks.parity_measures import (
     grown,
     loss_weights,
 )
-from benchmarks.parity_reference import Array, Points, Reference
-from benchmarks.parity_scenes import CASES, Case
+from benchmarks.parity.reference import Array, Points, Reference
+from benchmarks.parity.scenes import CASES, Case
 from renderers.renderer import Renderer
 from renderers.settings import Settings
 

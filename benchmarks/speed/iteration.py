@@ -1,6 +1,6 @@
 """Processor time of one iteration, an image and its gradients: by path replay and by light transfer.
 
-    python -m benchmarks.speed_iteration --size 256
+    python -m benchmarks.speed.iteration --size 256
 
 prints JSON. Everything runs on one thread: the figures compare work, not cores. `benchmarks.speed` runs this.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import renderers
-from benchmarks.parity_scenes import BANDS, CASES
+from benchmarks.parity.scenes import BANDS, CASES
 from nextface.fitting.transfer.light_transfer import transfer_vectors
 from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.scene import Environment, Material, Scene

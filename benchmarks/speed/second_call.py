@@ -1,6 +1,6 @@
 """Reconstruct a photo twice in one process, and print what the second time used, as JSON.
 
-    python -m benchmarks.speed_second_call PHOTO FOLDER [KEY=VALUE ...]
+    python -m benchmarks.speed.second_call PHOTO FOLDER [KEY=VALUE ...]
 
 Everything that a process loads or compiles once is there the second time. `benchmarks.speed` runs this.
 """

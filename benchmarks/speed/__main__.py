@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import renderers
-from benchmarks.speed_runs import (
+from benchmarks.speed.runs import (
     DEFAULT,
     ESTIMATED,
     NOT_ENLARGED,
@@ -37,7 +37,7 @@ from benchmarks.speed_runs import (
     run_python,
     warm_up,
 )
-from benchmarks.speed_tables import tables
+from benchmarks.speed.tables import tables
 from nextface.config import Config
 from nextface.photos.folder import find_photos
 from nextface.system.threads import available_cores
@@ -199,7 +199,7 @@ def _measure_all(options: argparse.Namespace, results: Results, folder: Path) ->
         if name in results["iterations"]:
             continue
         try:
-            _, said = run_python(["-m", "benchmarks.speed_iteration", "--size", str(size)])
+            _, said = run_python(["-m", "benchmarks.speed.iteration", "--size", str(size)])
         except RunFailedError as error:
             print(f"an iteration at {name} failed: {error}", file=sys.stderr, flush=True)
             failed.append(f"an iteration at {name}")

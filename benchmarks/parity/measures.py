@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from benchmarks.parity_reference import Points
-from benchmarks.parity_scenes import MAP_SIZE, smooth_field
+from benchmarks.parity.reference import Points
+from benchmarks.parity.scenes import MAP_SIZE, smooth_field
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.baking import bake_vertices
 from nextface.scene.lighting import map_directions

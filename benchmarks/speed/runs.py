@@ -15,10 +15,10 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from benchmarks.speed_figures import extrapolated
+from benchmarks.speed.figures import extrapolated
 from nextface.config import Config
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 Run = dict[str, Any]
 """One run: "parts" holds "seconds", "cpuSeconds" and "peakMemoryMB" of each part."""
@@ -203,7 +203,7 @@ def _command(photo: Path, output: Path, settings: Mapping[str, object]) -> _Meas
 
 def _second_call(photo: Path, output: Path, settings: Mapping[str, object]) -> _Measured:
     """Reconstruct a photo twice in one process, and look at the second time."""
-    words = ["-m", "benchmarks.speed_second_call", str(photo), str(output)]
+    words = ["-m", "benchmarks.speed.second_call", str(photo), str(output)]
     _, said = run_python([*words, *(f"{key}={value}" for key, value in settings.items())])
     used = json.loads(said.splitlines()[-1])
     return _measured(output / photo.stem, used["seconds"], used["cpuSeconds"])

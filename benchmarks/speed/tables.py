@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from benchmarks.speed_figures import FITTING, PICTURES, growth, typical
-from benchmarks.speed_runs import DEFAULT, ESTIMATED, ORIGINAL, PLAIN
+from benchmarks.speed.figures import FITTING, PICTURES, growth, typical
+from benchmarks.speed.runs import DEFAULT, ESTIMATED, ORIGINAL, PLAIN
 
 Entry = Mapping[str, Any]
 """A measured case: its description, "enlarged" and "runs"."""

@@ -1,0 +1,1 @@
+"""Every renderer against one reference: `python -m benchmarks.parity`."""

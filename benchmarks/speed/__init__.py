@@ -1,0 +1,1 @@
+"""How long reconstructions take, and what they use: `python -m benchmarks.speed`."""

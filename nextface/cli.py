@@ -322,10 +322,10 @@ def setup_redner(
     ] = "auto",
 ) -> None:
     """Install the renderer redner, with an old Python of its own, into the user's cache."""
-    from renderers.redner.installation import Environment, set_up
+    from renderers.redner.installation import RednerInstallation, set_up
     from renderers.redner.renderer import RednerProcess, try_out
 
-    def draw(environment: Environment) -> None:
+    def draw(environment: RednerInstallation) -> None:
         try_out(RednerProcess(environment.command, environment.packages, threads=1))
 
     environment, new = set_up(python, draw, typer.echo)

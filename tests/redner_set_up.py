@@ -7,10 +7,10 @@ import os
 import pytest
 
 from nextface.errors import MissingPartError
-from renderers.redner.installation import Environment, find_environment
+from renderers.redner.installation import find_environment
 
 
-def require_redner() -> Environment:
+def require_redner() -> RednerInstallation:
     """Its environment; skips where it is not set up, and fails where it must be (as in CI)."""
     try:
         return find_environment()

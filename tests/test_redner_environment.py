@@ -19,7 +19,7 @@ from redner_set_up import require_redner
 import renderers
 from nextface.errors import MissingPartError, RendererError
 from renderers.redner import installation as redner_environment
-from renderers.redner.installation import Environment, find_environment, folder, set_up
+from renderers.redner.installation import RednerInstallation, find_environment, folder, set_up
 from renderers.redner.process import RednerProcess
 from renderers.redner.scene import frames, sampling_tables
 from renderers.settings import Settings
@@ -146,7 +146,7 @@ def test_an_interrupted_set_up_leaves_nothing_that_counts(python: Path, cache: P
         assert "Traceback" not in said
         with pytest.raises(MissingPartError, match="not set up"):
             find_environment()
-    tried: list[Environment] = []
+    tried: list[RednerInstallation] = []
     environment_, new = set_up(str(python), tried.append, lambda _: None)
     assert new
     assert tried[0].packages != environment_.packages  # it was tried out before it took its place
@@ -159,7 +159,7 @@ def test_an_environment_that_does_not_work_is_not_kept(
     def install(_: Path, target: Path) -> None:
         target.mkdir(parents=True)
 
-    def refuse(_: Environment) -> None:
+    def refuse(_: RednerInstallation) -> None:
         raise RendererError("it draws nonsense")
 
     monkeypatch.setattr(redner_environment, "_install", install)

@@ -33,7 +33,7 @@ _INTRODUCE = "import platform, sys; print(*sys.version_info[:2], platform.machin
 
 
 @dataclass(frozen=True)
-class Environment:
+class RednerInstallation:
     """What redner's process is started with."""
 
     python: Path
@@ -45,7 +45,7 @@ class Environment:
         return [str(self.python), "-I"]
 
 
-def find_environment(python: str = "auto") -> Environment:
+def find_environment(python: str = "auto") -> RednerInstallation:
     """The environment that `set_up` made.
 
     Parameters
@@ -62,17 +62,17 @@ def find_environment(python: str = "auto") -> Environment:
     except (OSError, ValueError, KeyError, TypeError):
         raise MissingPartError(f"renderer = redner: redner is not set up. Run: {COMMAND}") from None
     if python != "auto":
-        return Environment(_chosen(python, "rednerPython"), folder() / "packages")
+        return RednerInstallation(_chosen(python, "rednerPython"), folder() / "packages")
     if not os.access(recorded, os.X_OK):
         raise MissingPartError(
             f"renderer = redner: the Python that redner was set up with is gone ({recorded}). Run: {COMMAND}"
         )
-    return Environment(recorded, folder() / "packages")
+    return RednerInstallation(recorded, folder() / "packages")
 
 
 def set_up(
-    python: str, try_out: Callable[[Environment], None], say: Callable[[str], None]
-) -> tuple[Environment, bool]:
+    python: str, try_out: Callable[[RednerInstallation], None], say: Callable[[str], None]
+) -> tuple[RednerInstallation, bool]:
     """Make redner's environment, unless a working one is there.
 
     It is built beside its place and renamed when it has been tried out, under a lock: an interrupted run leaves
@@ -116,10 +116,10 @@ def set_up(
                 say("redner will draw on the CPU: its build for GPUs is for cards of 2018 and older.")
             _install(interpreter, building / "packages")
             _record(interpreter, building)
-            try_out(Environment(interpreter, building / "packages"))
+            try_out(RednerInstallation(interpreter, building / "packages"))
             shutil.rmtree(folder(), ignore_errors=True)
             building.rename(folder())
-    return Environment(interpreter, folder() / "packages"), True
+    return RednerInstallation(interpreter, folder() / "packages"), True
 
 
 def folder() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nextface.scene import Scene
+from nextface.scene import Environment, Scene
 
 
 def check_scene(scene: Scene, samples: int) -> None:
@@ -34,10 +34,7 @@ def check_scene(scene: Scene, samples: int) -> None:
     _expect("material.diffuse", material.diffuse, count, *size, 3)
     _expect("material.specular", material.specular, count, *size, 1)
     _expect("material.roughness", material.roughness, count, *size, 1)
-    _expect("environment.radiance", scene.environment.radiance, count, "H", "2H", 3)
-    height, width = scene.environment.radiance.shape[1:3]
-    if width != 2 * height:
-        raise ValueError(f"environment.radiance is {height} x {width}; its width must be twice its height")
+    _check_light(scene.environment, count)
     _expect("camera.intrinsics", camera.intrinsics, count, 3, 3)
     _expect("camera.rotation", camera.rotation, count, 3)
     _expect("camera.translation", camera.translation, count, 3)
@@ -47,7 +44,7 @@ def check_scene(scene: Scene, samples: int) -> None:
         "material.diffuse": material.diffuse,
         "material.specular": material.specular,
         "material.roughness": material.roughness,
-        "environment.radiance": scene.environment.radiance,
+        "environment.light": scene.environment.light,
         "camera.intrinsics": camera.intrinsics,
         "camera.rotation": camera.rotation,
         "camera.translation": camera.translation,
@@ -58,6 +55,21 @@ def check_scene(scene: Scene, samples: int) -> None:
     for name, tensor in tensors.items():
         if tensor.device != mesh.vertices.device:
             raise ValueError(f"{name} is on {tensor.device}, mesh.vertices on {mesh.vertices.device}")
+
+
+def _check_light(environment: Environment, count: int) -> None:
+    light = environment.light
+    if light.dim() == 4:
+        _expect("environment.light", light, count, "H", "2H", 3)
+        height, width = light.shape[1:3]
+        if width != 2 * height:
+            raise ValueError(
+                f"environment.light is a map of {height} x {width}; its width must be twice its height"
+            )
+        return
+    _expect("environment.light", light, count, "bands^2", 3)
+    if environment.bands**2 != light.shape[1]:
+        raise ValueError(f"environment.light holds {light.shape[1]} coefficients; expected a square number")
 
 
 def _expect(name: str, tensor: Tensor, *shape: int | str | None) -> None:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from nextface.errors import MissingPartError
-from renderers.redner.installation import find_environment
+from renderers.redner.installation import RednerInstallation, find_environment
 
 
 def require_redner() -> RednerInstallation:

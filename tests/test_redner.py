@@ -433,7 +433,7 @@ def test_not_a_number_is_drawn_as_such_and_does_no_harm(renderer: RednerRenderer
 
 def test_wrong_shapes_are_refused_by_name(renderer: RednerRenderer) -> None:
     scene = Scene(quad(), mapped(), Environment(torch.ones(1, 8, 8, 3)), camera())
-    with pytest.raises(ValueError, match=r"environment\.radiance"):
+    with pytest.raises(ValueError, match=r"environment\.light"):
         renderer.render(scene, 4, 1)
     with pytest.raises(ValueError, match="samples"):
         renderer.render(replace(scene, environment=grey(torch.ones(8, 16))), 0, 1)

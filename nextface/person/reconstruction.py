@@ -13,7 +13,7 @@ from nextface.models.face_model import FaceModel
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.geometry import intrinsic_matrix
-from nextface.scene.lighting import evaluate_map, positive_lobes
+from nextface.scene.lighting import positive_lobes
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Reconstruction:
         return Camera(intrinsics, parameters.rotation, parameters.translation, frame.width, frame.height)
 
     def environment(self) -> Environment:
-        """The light of every photo as a latitude-longitude map."""
-        return Environment(evaluate_map(self.light_coefficients(), self.environment_height))
+        """The light of every photo."""
+        return Environment(self.light_coefficients(), self.environment_height)
 
     def model_material(self) -> Material:
         """The person's statistical reflectance at the vertices, [1, V, C]."""

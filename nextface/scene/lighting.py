@@ -125,6 +125,12 @@ def scale_bands(coefficients: Tensor, factors: Tensor) -> Tensor:
     return coefficients * factors[:bands].repeat_interleave(counts).to(coefficients)[:, None]
 
 
+def with_bands(coefficients: Tensor, bands: int) -> Tensor:
+    """Coefficients [N, L, C] cut off after so many bands, or filled up with zeros: [N, bands^2, C]."""
+    known = coefficients[:, : bands**2]
+    return torch.nn.functional.pad(known, (0, 0, 0, bands**2 - known.shape[1]))
+
+
 def fibonacci_directions(count: int) -> Tensor:
     """Nearly uniform directions [count, 3] on the sphere, float64."""
     index = torch.arange(count, dtype=torch.float64) + 0.5

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nextface.scene.environment import Environment
 from nextface.scene.geometry import rotation_matrix, vertex_normals
 
 
@@ -53,13 +54,6 @@ class Material:
     def is_mapped(self) -> bool:
         """True for maps, False for vertex values."""
         return self.diffuse.dim() == 4
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Distant light, fixed to the camera (x right, y up, z towards the photographer)."""
-
-    radiance: Tensor  # [N, H, 2H, 3] linear radiance, latitude-longitude, non-negative
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ class Scene:
         return Scene(
             replace(mesh, vertices=mesh.vertices[pick], normals=mesh.normals[pick]),
             Material(material.diffuse[pick], material.specular[pick], material.roughness[pick]),
-            Environment(self.environment.radiance[pick]),
+            self.environment[pick],
             replace(
                 camera,
                 intrinsics=camera.intrinsics[pick],
@@ -121,6 +115,6 @@ class Scene:
 
     def with_white_light(self, height: int = 16) -> Scene:
         """This scene under uniform light of radiance 1."""
-        like = self.environment.radiance
+        like = self.environment.light
         shape = (like.shape[0], height, 2 * height, 3)
         return replace(self, environment=Environment(torch.ones(shape, dtype=like.dtype, device=like.device)))

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from nextface.scene import Mesh, Scene
 from nextface.scene.baking import sample_map
-from nextface.scene.lighting import project_map, to_light_frame
+from nextface.scene.lighting import to_light_frame
 from nextface.scene.prefiltered import shade
 from nextface.scene.raster import camera_barycentric, interpolate, rasterize_scene
 from renderers.renderer import Occlusion
@@ -38,7 +38,7 @@ class VertexRenderer:
 
     Parameters
     ----------
-    bands: spherical harmonics bands of the light. Fewer are used for maps of fewer rows.
+    bands: spherical harmonics bands of the light. Fewer are used of lights and maps that have fewer.
     """
 
     name = "vertex"
@@ -60,8 +60,7 @@ class VertexRenderer:
         ValueError: when shapes or devices of the scene's tensors do not fit together.
         """
         check_scene(scene, samples)
-        bands = min(self.bands, scene.environment.radiance.shape[1])
-        light = project_map(scene.environment.radiance, bands)
+        light = scene.environment.coefficients(min(self.bands, scene.environment.bands))
         return torch.stack([self._draw(scene[photo], light[photo]) for photo in range(len(scene))])
 
     def occlusion(self, scene: Scene) -> Occlusion:

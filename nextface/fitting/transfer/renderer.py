@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nextface.fitting.transfer.light_transfer import lobe_at, roughness_weights, transfer_vectors, vectors_size
 from nextface.scene import Scene
-from nextface.scene.lighting import project_map
 from nextface.scene.pixel_points import PixelPoints, WeightedRows
 from renderers.ray_casting import occlusion_of
 from renderers.renderer import Renderer, Transferable
@@ -59,7 +58,7 @@ class TransferRenderer:
         """
         for photo in self._photos:
             if photo.shows(scene):
-                return photo.draw(scene, project_map(scene.environment.radiance, self._bands)[0])[None]
+                return photo.draw(scene, scene.environment.coefficients(self._bands)[0])[None]
         return self._renderer.render(scene, samples, seed)
 
     def close(self) -> None:

@@ -38,6 +38,8 @@ def check_scene(scene: Scene, samples: int) -> None:
     _expect("camera.intrinsics", camera.intrinsics, count, 3, 3)
     _expect("camera.rotation", camera.rotation, count, 3)
     _expect("camera.translation", camera.translation, count, 3)
+    if camera.orientation is not None:
+        _expect("camera.orientation", camera.orientation, count, 3, 3)
     tensors = {
         "mesh.normals": mesh.normals,
         "mesh.triangles": mesh.triangles,
@@ -49,6 +51,8 @@ def check_scene(scene: Scene, samples: int) -> None:
         "camera.rotation": camera.rotation,
         "camera.translation": camera.translation,
     }
+    if camera.orientation is not None:
+        tensors["camera.orientation"] = camera.orientation
     _expect_indices("mesh.triangles", mesh.triangles, mesh.vertices.shape[1])
     if material.is_mapped and mesh.uvs is not None and mesh.uv_triangles is not None:
         _expect_indices("mesh.uv_triangles", mesh.uv_triangles, mesh.uvs.shape[0])

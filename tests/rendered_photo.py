@@ -71,7 +71,7 @@ def person(
     expression = torch.tensor([[EXPRESSION.get(name, 0.0) for name in model.expression_names]])
     albedo = torch.zeros(1, model.albedo_size)
     albedo[0, :3] = torch.tensor([-0.4, -0.5, 0.4])
-    pose = Rotation.from_rotvec([math.pi, 0, 0]) * Rotation.from_euler("xy", turned, degrees=True)
+    pose = Rotation.from_euler("xy", turned, degrees=True)
     parameters = Parameters(
         identity,
         expression,

@@ -30,6 +30,7 @@ from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
+from nextface.scene.geometry import pose_matrix, rotation_matrix
 from nextface.system.progress import Silent, Stage
 
 ALL_STAGES = frozenset({1, 2, 3})
@@ -79,7 +80,8 @@ def test_it_returns_what_it_writes(tiny_config: Config, tmp_path: Path) -> None:
     assert result.folder == tmp_path / PORTRAIT.stem
     assert result.metrics == json.loads((result.folder / "metrics.json").read_text())
     described = json.loads((result.folder / "scene_0.json").read_text())
-    assert described["rotation"] == result.parameters.rotation[0].tolist()
+    turn = rotation_matrix(torch.tensor(described["rotation"]))
+    assert torch.allclose(turn, pose_matrix(result.parameters.rotation[0]), atol=1e-6)
     assert described["model"]["identity"] == result.parameters.identity[0].tolist()
     assert result.parameters.is_finite()
     assert result.material is not None and result.material.diffuse.shape == (1, 256, 256, 3)
@@ -551,7 +553,8 @@ def test_ctrl_c_on_the_command_line_prints_a_command_that_goes_on(finished: Path
     assert_clear(resumed, 0, ["Written to", str(folder)])
     assert "1 landmarks" not in resumed.stderr, "stage 1 is not run again"
     described = json.loads((folder / "scene_0.json").read_text())
-    assert np.allclose(described["rotation"], kept.parameters.rotation[0].numpy())
+    turn = rotation_matrix(torch.tensor(described["rotation"]))
+    assert torch.allclose(turn, pose_matrix(kept.parameters.rotation[0]), atol=1e-6)
 
 
 def write_detected_landmarks(path: Path) -> None:

@@ -78,7 +78,7 @@ def random_person(model: OpenHead, generator: np.random.Generator) -> Reconstruc
         ]
         expression = expression.maximum(expression[:, [names.index(name) for name in other]])
     angles = generator.uniform(-NOD, NOD), generator.uniform(-TURN, TURN)
-    pose = Rotation.from_rotvec([math.pi, 0, 0]) * Rotation.from_euler("xy", angles, degrees=True)
+    pose = Rotation.from_euler("xy", angles, degrees=True)
     distance = math.exp(generator.uniform(*np.log(DISTANCES)))
     focal = SIZE * generator.uniform(*FILLED) * distance / HEAD
     aside = generator.uniform(-0.03, 0.03, 2) * distance * SIZE / focal

@@ -18,6 +18,7 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.photos.observation import Target
 from nextface.scene import Material, Mesh
 from nextface.scene.baking import bake_vertices
+from nextface.scene.geometry import rotation_vector
 from renderers.renderer import Renderer
 
 SCHEMA_VERSION = 1
@@ -103,14 +104,14 @@ def write_results(
 
 def scene_description(reconstruction: Reconstruction, files: dict[str, str]) -> dict[str, Any]:
     """Camera, pose, light and coefficients of one photo (N = 1), as scene_i.json holds them."""
-    parameters, (frame,) = reconstruction.parameters, reconstruction.frames
+    parameters, (frame,), camera = reconstruction.parameters, reconstruction.frames, reconstruction.camera()
     return {
         "schemaVersion": SCHEMA_VERSION,
-        "K": reconstruction.camera().intrinsics[0].tolist(),
+        "K": camera.intrinsics[0].tolist(),
         "width": frame.width,
         "height": frame.height,
-        "rotation": parameters.rotation[0].tolist(),
-        "translation": parameters.translation[0].tolist(),
+        "rotation": rotation_vector(camera.turn[0]).tolist(),
+        "translation": camera.translation[0].tolist(),
         "photoToImage": frame.photo_to_image.tolist(),
         "sh": {
             "bands": reconstruction.bands,

@@ -19,11 +19,13 @@ from nextface.person.parameters import LIGHT_LOBES, OF_THE_PERSON, Parameters
 from nextface.person.reconstruction import Frame, Reconstruction
 from nextface.photos.photo import THUMBNAIL_SHAPE
 from nextface.scene import Material
+from nextface.scene.geometry import pose_of, rotation_matrix
 from nextface.scene.reflectance import RANGES
 from nextface.system.atomic import replacing
 
-CHECKPOINT_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # version 1 knows one photo only, without a leading dimension
+CHECKPOINT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)  # version 1 knows one photo only, without a leading dimension
+POSES = 3  # the first version whose rotations are poses; before, they went from model space to the camera frame
 
 
 def save_checkpoint(reconstruction: Reconstruction, path: Path, stage: int, finished: bool = True) -> None:
@@ -78,7 +80,7 @@ class Checkpoint:
         """
         found = CheckpointContents(path)
         if (version := found.whole("version", 0, 2**31)) not in READABLE_VERSIONS:
-            readable = " and ".join(map(str, READABLE_VERSIONS))
+            readable = ", ".join(map(str, READABLE_VERSIONS))
             raise CheckpointError(f"{path} is of version {version}; this program reads {readable}.")
         if (name := found.text("model")) != model.name:
             raise CheckpointError(
@@ -91,6 +93,9 @@ class Checkpoint:
         for key, (size, low, high) in _parameters_of(model).items():
             count = 1 if key in OF_THE_PERSON else photos
             parameters[key] = torch.from_numpy(found.numbers(key, (count, *size), low, high))
+        if version < POSES:
+            rotation = parameters["rotation"]
+            parameters["rotation"] = pose_of(rotation_matrix(rotation.double())).to(rotation)
         material = _material(found, model)
         return cls(
             path,

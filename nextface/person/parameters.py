@@ -18,7 +18,7 @@ class Parameters:
     identity: Tensor  # [1, identity_size] standard deviations
     expression: Tensor  # [N, E] within the model's bounds
     albedo: Tensor  # [1, albedo_size] standard deviations
-    rotation: Tensor  # [N, 3] axis-angle, radians, model to camera
+    rotation: Tensor  # [N, 3] pose: axis-angle, radians, away from facing the camera (geometry.pose_matrix)
     translation: Tensor  # [N, 3] mm, model to camera
     focal: Tensor  # [N] log of the focal length in pixels
     light: Tensor  # [N, LIGHT_LOBES, 3] log of each lobe's power

@@ -12,7 +12,7 @@ from torch import Tensor
 from nextface.models.face_model import FaceModel
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
-from nextface.scene.geometry import intrinsic_matrix
+from nextface.scene.geometry import facing, intrinsic_matrix
 from nextface.scene.lighting import positive_lobes
 
 
@@ -68,7 +68,8 @@ class Reconstruction:
         """The camera of one photo (N = 1), and the pose of the head in it."""
         parameters, frame = self.parameters[photo], self.frames[photo]
         intrinsics = intrinsic_matrix(parameters.focal.exp(), frame.principal.to(parameters.focal))
-        return Camera(intrinsics, parameters.rotation, parameters.translation, frame.width, frame.height)
+        faced = facing(parameters.rotation)[None]
+        return Camera(intrinsics, parameters.rotation, parameters.translation, frame.width, frame.height, faced)
 
     def environment(self) -> Environment:
         """The light of every photo."""

@@ -127,7 +127,7 @@ class Run:
             identity=torch.zeros(1, model.identity_size, device=device),
             expression=torch.zeros(count, len(model.expression_names), device=device),
             albedo=torch.zeros(1, model.albedo_size, device=device),
-            rotation=torch.tensor([[math.pi, 0, 0]], device=device).repeat(count, 1),
+            rotation=torch.zeros(count, 3, device=device),
             translation=torch.tensor([[0, 0, 600.0]], device=device).repeat(count, 1),
             focal=torch.tensor(focal, device=device),
             light=torch.full((count, LIGHT_LOBES, 3), lobe, device=device),

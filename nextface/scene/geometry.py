@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 FULL_FRAME_DIAGONAL_MM = 43.2666  # a 36 x 24 mm frame, to which "35 mm equivalent" focal lengths refer
@@ -23,6 +24,38 @@ def rotation_matrix(rotation: Tensor) -> Tensor:
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
     identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
     return identity + sine * cross + cosine * (cross @ cross)
+
+
+def facing(like: Tensor) -> Tensor:
+    """The rotation [3, 3] from model space to the camera frame of a head that faces the camera: y and z turn round.
+
+    The frame that it comes from is also the camera's light frame.
+    """
+    return torch.diag(like.new_tensor([1.0, -1.0, -1.0]))
+
+
+def pose_matrix(pose: Tensor) -> Tensor:
+    """Rotations [..., 3, 3] from model space to the camera frame of poses [..., 3].
+
+    A pose is the head's turn away from facing the camera, an axis-angle vector in radians: around x it nods down,
+    around y it turns to the picture's right, around z its crown tilts to the picture's left.
+    """
+    return facing(pose) @ rotation_matrix(pose)
+
+
+def pose_of(rotation: Tensor) -> Tensor:
+    """Poses [..., 3] of rotations [..., 3, 3] from model space to the camera frame: undoes `pose_matrix`.
+
+    Carries no gradients. A pose is at most half a turn; its sign is open only where it is just that.
+    """
+    return rotation_vector(facing(rotation) @ rotation)
+
+
+def rotation_vector(rotation: Tensor) -> Tensor:
+    """Axis-angle vectors [..., 3] (radians, at most pi long) of rotations [..., 3, 3]; carries no gradients."""
+    flat = rotation.detach().double().cpu().reshape(-1, 3, 3)
+    vectors = torch.from_numpy(Rotation.from_matrix(flat.numpy()).as_rotvec())
+    return vectors.view(rotation.shape[:-1]).to(rotation)
 
 
 def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:

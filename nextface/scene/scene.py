@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nextface.scene.camera import Camera
 from nextface.scene.environment import Environment
-from nextface.scene.geometry import rotation_matrix, vertex_normals
+from nextface.scene.geometry import vertex_normals
 
 
 @dataclass(frozen=True)
@@ -57,30 +58,6 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Camera:
-    """A pinhole camera in the OpenCV frame (x right, y down, z forward), and the pose of the model in it."""
-
-    intrinsics: Tensor  # [N, 3, 3] pixels; (0, 0) is the upper-left corner of the upper-left pixel
-    rotation: Tensor  # [N, 3] axis-angle in radians, model to camera
-    translation: Tensor  # [N, 3] mm, model to camera
-    width: int  # pixels
-    height: int  # pixels
-
-    def transform(self, points: Tensor) -> Tensor:
-        """Model-space points [N, P, 3] (mm) in the camera frame, [N, P, 3] (mm)."""
-        return points @ rotation_matrix(self.rotation).mT + self.translation[:, None]
-
-    def rotate(self, directions: Tensor) -> Tensor:
-        """Model-space directions [N, P, 3] in the camera frame, [N, P, 3]."""
-        return directions @ rotation_matrix(self.rotation).mT
-
-    def project(self, points: Tensor) -> Tensor:
-        """Pixel positions [N, P, 2] of model-space points [N, P, 3] (mm)."""
-        image = self.transform(points) @ self.intrinsics.mT
-        return image[..., :2] / image[..., 2:]
-
-
-@dataclass(frozen=True)
 class Scene:
     """Everything a renderer needs to draw N photos of one mesh topology."""
 
@@ -96,17 +73,12 @@ class Scene:
     def __getitem__(self, index: int) -> Scene:
         """The scene of one photo, with N = 1; gradients reach this scene's tensors."""
         pick = slice(index, index + 1)
-        mesh, material, camera = self.mesh, self.material, self.camera
+        mesh, material = self.mesh, self.material
         return Scene(
             replace(mesh, vertices=mesh.vertices[pick], normals=mesh.normals[pick]),
             Material(material.diffuse[pick], material.specular[pick], material.roughness[pick]),
             self.environment[pick],
-            replace(
-                camera,
-                intrinsics=camera.intrinsics[pick],
-                rotation=camera.rotation[pick],
-                translation=camera.translation[pick],
-            ),
+            self.camera[pick],
         )
 
     def with_material(self, material: Material) -> Scene:

@@ -23,7 +23,7 @@ from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.observation import Observation
 from nextface.scene import Camera, Scene
-from nextface.scene.geometry import intrinsic_matrix, rotation_matrix
+from nextface.scene.geometry import facing, intrinsic_matrix, pose_matrix, pose_of
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
@@ -99,7 +99,7 @@ def landmark_weights(scene: Scene, embedding: LandmarkEmbedding) -> Tensor:
 
 
 def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation [3] and translation [3] (mm) of model points [L, 3] seen at pixels [L, 2] (SQPnP)."""
+    """Pose [3] (`pose_matrix`) and translation [3] (mm) of model points [L, 3] seen at pixels [L, 2] (SQPnP)."""
     found, rotation, translation = cv2.solvePnP(
         points.double().numpy(),
         observed.double().numpy(),
@@ -108,8 +108,9 @@ def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[
         flags=cv2.SOLVEPNP_SQPNP,
     )
     if not found or translation[2] <= 0:
-        rotation, translation = np.array([np.pi, 0.0, 0.0]), np.array([0.0, 0.0, 600.0])
-    return rotation.ravel(), translation.ravel()
+        return np.zeros(3), np.array([0.0, 0.0, 600.0])
+    matrix = torch.from_numpy(cv2.Rodrigues(rotation)[0])
+    return pose_of(matrix).numpy(), translation.ravel()
 
 
 def fit_landmarks(
@@ -173,7 +174,7 @@ def fit_landmarks(
 class _PhotoProblem:
     """What one photo's landmarks ask of its unknowns: identity [K], pose [7] and expression [E], in a row.
 
-    A pose is rotation [3] (axis-angle), translation [3] (100 mm) and the logarithm of the focal length over its
+    A pose is rotation [3] (`pose_matrix`), translation [3] (100 mm) and the logarithm of the focal length over its
     prior mean.
     """
 
@@ -192,7 +193,7 @@ class _PhotoProblem:
         """Landmark offsets and the priors of this photo's own unknowns, in standard deviations."""
         shapes = self.surface.identity.shape[-1]
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
-        points = self.surface.points(identity, expression) @ rotation_matrix(pose[:3]).mT + pose[3:6] * 100
+        points = self.surface.points(identity, expression) @ pose_matrix(pose[:3]).mT + pose[3:6] * 100
         pixels = points[:, :2] / points[:, 2:] * (self.observation.focal * pose[6].exp()) + self.principal
         offsets = self.whitening.residuals(pixels - self.observed)
         expression = (expression - self.expression_prior) / self.expression_spread
@@ -204,7 +205,11 @@ class _PhotoProblem:
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
         focal = self.observation.focal * pose[6:7].exp()
         camera = Camera(
-            intrinsic_matrix(focal, self.principal[None]), pose[None, :3], pose[None, 3:6] * 100, *self.frame
+            intrinsic_matrix(focal, self.principal[None]),
+            pose[None, :3],
+            pose[None, 3:6] * 100,
+            *self.frame,
+            facing(pose)[None],
         )
         basis = torch.cat([self.surface.identity, self.surface.expression], 2)
         motion = image_motion(camera, self.surface.points(identity, expression), basis)

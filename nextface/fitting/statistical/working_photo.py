@@ -58,7 +58,4 @@ class WorkingPhoto:
 
     def camera(self, camera: Camera) -> Camera:
         """The processed photo's camera, at this photo's size."""
-        scale = camera.intrinsics.new_tensor([self.width / camera.width, self.height / camera.height, 1])
-        return Camera(
-            camera.intrinsics * scale[:, None], camera.rotation, camera.translation, self.width, self.height
-        )
+        return camera.resized(self.width, self.height)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from nextface.scene import Camera
-from nextface.scene.geometry import rotation_matrix
 
 POSE = (
     ("rotation",) * 3 + ("translation",) * 3 + ("focal",)
@@ -63,12 +63,11 @@ def normal_motion(vertices: Tensor, triangles: Tensor, motion: Tensor) -> Tensor
 
 def _turned(camera: Camera, vectors: Tensor, basis: Tensor) -> Tensor:
     """The change [Q, 3, K + 3] of turned vectors with their basis and with the rotation's axis-angle."""
-    rotation = camera.rotation[0]
     with torch.enable_grad():
-        leaf = rotation.clone().requires_grad_()
-        entries = rotation_matrix(leaf).flatten().unbind()
-        by_angle = torch.stack([slopes_of_sum(entry, leaf) for entry in entries]).view(3, 3, 3)
-    return torch.cat([rotation_matrix(rotation) @ basis, torch.einsum("abk,qb->qak", by_angle, vectors)], 2)
+        leaf = camera.rotation.detach().clone().requires_grad_()
+        entries = replace(camera, rotation=leaf).turn.flatten().unbind()
+        by_angle = torch.cat([slopes_of_sum(entry, leaf) for entry in entries]).view(3, 3, 3)
+    return torch.cat([camera.turn[0] @ basis, torch.einsum("abk,qb->qak", by_angle, vectors)], 2)
 
 
 def slopes_of_sum(values: Tensor, leaf: Tensor) -> Tensor:

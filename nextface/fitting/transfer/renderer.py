@@ -115,4 +115,4 @@ class _Photo:
 
 def _geometry(scene: Scene) -> list[Tensor]:
     mesh, camera = scene.mesh, scene.camera
-    return [mesh.vertices, mesh.normals, camera.intrinsics, camera.rotation, camera.translation]
+    return [mesh.vertices, mesh.normals, camera.intrinsics, camera.turn, camera.translation]

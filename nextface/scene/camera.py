@@ -13,9 +13,9 @@ from nextface.scene.geometry import rotation_matrix
 class Camera:
     """A pinhole camera in the OpenCV frame (x right, y down, z forward), and the pose of the model in it.
 
-    A point p of model space lies at `orientation` R p + `translation`, where R turns by `rotation`. The constant
-    orientation says which way the model looks when it is not turned at all, so that a head that faces the camera
-    is at rotation 0 (`nextface.scene.geometry.facing`) and not half a turn away, where axis-angle vectors jump.
+    A point p of model space lies at `orientation` R p + `translation`, where R turns by `rotation`. The
+    orientation says which way the model looks when it is not turned at all. So a head that faces the camera is
+    at rotation 0 (`nextface.scene.geometry.facing`) and not half a turn away, where axis-angle vectors jump.
     """
 
     intrinsics: Tensor  # [N, 3, 3] pixels; (0, 0) is the upper-left corner of the upper-left pixel

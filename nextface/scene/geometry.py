@@ -27,9 +27,9 @@ def rotation_matrix(rotation: Tensor) -> Tensor:
 
 
 def facing(like: Tensor) -> Tensor:
-    """The rotation [3, 3] from model space to the camera frame of a head that faces the camera: y and z turn round.
+    """The rotation [3, 3] from model space to the camera frame of a head that faces the camera.
 
-    The frame that it comes from is also the camera's light frame.
+    It turns y and z round, and is also the one from the light frame to the camera frame.
     """
     return torch.diag(like.new_tensor([1.0, -1.0, -1.0]))
 
@@ -37,8 +37,8 @@ def facing(like: Tensor) -> Tensor:
 def pose_matrix(pose: Tensor) -> Tensor:
     """Rotations [..., 3, 3] from model space to the camera frame of poses [..., 3].
 
-    A pose is the head's turn away from facing the camera, an axis-angle vector in radians: around x it nods down,
-    around y it turns to the picture's right, around z its crown tilts to the picture's left.
+    A pose is the head's turn away from facing the camera, an axis-angle vector in radians: around x it nods
+    down, around y it turns to the picture's right, around z its crown tilts to the picture's left.
     """
     return facing(pose) @ rotation_matrix(pose)
 

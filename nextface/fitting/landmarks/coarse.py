@@ -99,7 +99,7 @@ def landmark_weights(scene: Scene, embedding: LandmarkEmbedding) -> Tensor:
 
 
 def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Pose [3] (`pose_matrix`) and translation [3] (mm) of model points [L, 3] seen at pixels [L, 2] (SQPnP)."""
+    """Pose [3] and translation [3] (mm) of model points [L, 3] seen at pixels [L, 2] (SQPnP)."""
     found, rotation, translation = cv2.solvePnP(
         points.double().numpy(),
         observed.double().numpy(),
@@ -174,8 +174,8 @@ def fit_landmarks(
 class _PhotoProblem:
     """What one photo's landmarks ask of its unknowns: identity [K], pose [7] and expression [E], in a row.
 
-    A pose is rotation [3] (`pose_matrix`), translation [3] (100 mm) and the logarithm of the focal length over its
-    prior mean.
+    A pose is rotation [3] (as `pose_matrix` takes it), translation [3] (100 mm) and the logarithm of the focal
+    length over its prior mean.
     """
 
     observation: Observation

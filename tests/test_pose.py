@@ -9,7 +9,7 @@ import pytest
 import torch
 from rendered_photo import person
 from scipy.spatial.transform import Rotation
-from simple_scenes import DISTANCE, SIZE, camera
+from simple_scenes import SIZE, camera
 
 from nextface.export.folder import scene_description
 from nextface.fitting.landmarks.coarse import initial_pose

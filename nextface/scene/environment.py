@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from nextface.scene.lighting import evaluate_map, project_map, with_bands
+from nextface.scene.lighting import evaluate_map, project_map, sh_rotation, turned_map, with_bands
 
 MAP_HEIGHT = 64  # rows of the map that coefficients become where nothing else is asked for
 
@@ -66,6 +66,16 @@ class Environment:
         if not self.is_mapped:
             return with_bands(self.light, bands)
         return self._kept("coefficients", bands, project_map)
+
+    def turned(self, rotation: Tensor) -> Environment:
+        """The light turned with rotations [N, 3, 3]: what came from d comes from R d.
+
+        This takes a light that belongs to the world into the light frame of a camera. It is exact for
+        coefficients, and differentiable in them and in the rotations; a map is looked up bilinearly.
+        """
+        if self.is_mapped:
+            return Environment(turned_map(self.light, rotation))
+        return Environment(sh_rotation(rotation, self.bands) @ self.light, self.map_height)
 
     def __getitem__(self, photos: slice) -> Environment:
         """The lights of some photos."""

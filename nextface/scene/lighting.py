@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 
 def sh_basis(directions: Tensor, bands: int) -> Tensor:
@@ -167,6 +168,44 @@ def positive_lobes(bands: int, count: int) -> Tensor:
     """
     basis = sh_basis(fibonacci_directions(count), bands)
     return scale_bands(basis.mT[None], positive_kernel(bands))[0]
+
+
+def sh_rotation(rotation: Tensor, bands: int) -> Tensor:
+    """Matrices [..., bands^2, bands^2] that turn a light's coefficients with rotations [..., 3, 3].
+
+    The turned light sends from R d what the light sends from d. A band stays within itself: by least squares,
+    exact to rounding, its block takes the harmonics at some directions to those at the directions turned back.
+    Differentiable in the rotations.
+    """
+    directions, inverses = _band_fits(bands)
+    turned_back = directions.to(rotation) @ rotation
+    basis = sh_basis(turned_back, bands)
+    matrix = basis.new_zeros(*rotation.shape[:-2], bands**2, bands**2)
+    for degree, inverse in enumerate(inverses):
+        band = slice(degree**2, (degree + 1) ** 2)
+        matrix[..., band, band] = inverse.to(rotation) @ basis[..., band]
+    return matrix
+
+
+@lru_cache(maxsize=8)
+def _band_fits(bands: int) -> tuple[Tensor, list[Tensor]]:
+    """Directions [K, 3], and for each band what makes coefficients of values there: [2l + 1, K]; float64."""
+    directions = fibonacci_directions(4 * bands**2)
+    basis = sh_basis(directions, bands)
+    return directions, [torch.linalg.pinv(basis[:, degree**2 : (degree + 1) ** 2]) for degree in range(bands)]
+
+
+def turned_map(radiance: Tensor, rotation: Tensor) -> Tensor:
+    """A map [N, H, 2H, C] turned with rotations [N, 3, 3] by bilinear lookups; differentiable in its values."""
+    height = radiance.shape[1]
+    x, y, z = (map_directions(height).to(radiance) @ rotation[:, None]).unbind(-1)
+    row = torch.arccos(y.clamp(-1, 1)) / math.pi * height - 0.5
+    column = torch.atan2(x, -z) / math.pi * height % (2 * height) - 0.5
+    values = radiance.movedim(-1, 1)
+    values = torch.cat([values[..., -1:], values, values[..., :1]], -1)
+    # The map's own columns are 1 to 2H of those with its last one before and its first one behind.
+    grid = torch.stack([(2 * column + 3) / (2 * height + 2) - 1, (2 * row + 1) / height - 1], -1)
+    return grid_sample(values, grid, padding_mode="border", align_corners=False).movedim(1, -1)
 
 
 def to_light_frame(directions: Tensor) -> Tensor:

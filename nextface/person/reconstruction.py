@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from nextface.models.face_model import FaceModel
 from nextface.person.parameters import LIGHT_LOBES, Parameters
-from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.scene import Camera, Environment, Material, Mesh, Rig, Scene
 from nextface.scene.geometry import facing, intrinsic_matrix
-from nextface.scene.lighting import positive_lobes
+from nextface.scene.lighting import positive_lobes, sh_rotation
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Reconstruction:
     environment_height: int
     material: Material | None = None  # refined maps or vertex values; None: the model's reflectance
     confidence: Tensor | None = None  # [1, H, W, 3] of the maps: seen, mirrored, statistical
+    rig: Rig | None = None  # where the cameras stand; None: every photo's pose is in its own camera's frame
+    mounts: tuple[int, ...] = ()  # the rig's camera of each photo
+    light_of_world: bool = False  # whether lights belong to the rig's frame; else they are fixed to the camera
     metrics: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None  # where the results were written
 
@@ -52,12 +56,30 @@ class Reconstruction:
         """The person in one photo, with N = 1; gradients reach this reconstruction's tensors."""
         if not 0 <= photo < len(self):
             raise IndexError(f"there is no photo {photo}; there are {len(self)}, counted from 0")
-        return replace(self, parameters=self.parameters[photo], frames=(self.frames[photo],))
+        return replace(
+            self,
+            parameters=self.parameters[photo],
+            frames=(self.frames[photo],),
+            mounts=self.mounts[photo : photo + 1],
+        )
 
     def light_coefficients(self) -> Tensor:
-        """Spherical harmonics [N, bands^2, 3] of the lights, which are non-negative by construction."""
-        lobes = positive_lobes(self.bands, LIGHT_LOBES).to(self.parameters.light)
-        return lobes @ self.parameters.light.exp()
+        """Spherical harmonics [N, bands^2, 3] of the lights, which are non-negative by construction.
+
+        They are in the light frame of each photo's camera.
+        """
+        return self.light_lobes().to(self.parameters.light) @ self.parameters.light.exp()
+
+    def light_lobes(self) -> Tensor:
+        """Spherical harmonics [N, bands^2, LIGHT_LOBES] of the lobes of lights; float64, on the CPU.
+
+        They are in the light frame of each photo's camera, into which lobes of a light of the world are turned.
+        """
+        lobes = positive_lobes(self.bands, LIGHT_LOBES)
+        if self.rig is None or not self.light_of_world:
+            return lobes.expand(len(self), -1, -1)
+        turns = torch.stack([self.rig.light_turn(number) for number in self.mounts])
+        return sh_rotation(turns.to(lobes), self.bands) @ lobes
 
     def vertices(self) -> Tensor:
         """Vertices [N, V, 3] in model space, mm."""
@@ -69,7 +91,10 @@ class Reconstruction:
         parameters, frame = self.parameters[photo], self.frames[photo]
         intrinsics = intrinsic_matrix(parameters.focal.exp(), frame.principal.to(parameters.focal))
         faced = facing(parameters.rotation)[None]
-        return Camera(intrinsics, parameters.rotation, parameters.translation, frame.width, frame.height, faced)
+        camera = Camera(
+            intrinsics, parameters.rotation, parameters.translation, frame.width, frame.height, faced
+        )
+        return camera if self.rig is None else self.rig.mounted(camera, self.mounts[photo])
 
     def environment(self) -> Environment:
         """The light of every photo."""

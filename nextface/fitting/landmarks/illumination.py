@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from nextface.person.parameters import LIGHT_LOBES
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.observation import Observation
-from nextface.scene.lighting import cosine_kernel, positive_lobes, scale_bands, sh_basis, to_light_frame
+from nextface.scene.lighting import cosine_kernel, scale_bands, sh_basis, to_light_frame
 
 MAX_SAMPLES = 1500  # shading samples; more do not change a light of 81 numbers
 EVENNESS = 0.05  # pull towards even light, relative to the data
@@ -42,8 +42,7 @@ def guess_light(reconstruction: Reconstruction, observation: Observation) -> Rec
         return reconstruction
     albedo = scene.material.diffuse[0, chosen].double()
     radiance = observation.linear[row, column].double()
-    lobes = positive_lobes(reconstruction.bands, LIGHT_LOBES)
-    transfer = scale_bands(lobes[None], cosine_kernel(reconstruction.bands) / np.pi)[0]
+    transfer = scale_bands(reconstruction.light_lobes(), cosine_kernel(reconstruction.bands) / np.pi)[0]
     shading = sh_basis(to_light_frame(normals[chosen].double().cpu()), reconstruction.bands) @ transfer
     design = (shading * albedo.mean(-1, keepdim=True).cpu()).numpy()
     target = radiance.mean(-1).cpu().numpy()

@@ -24,9 +24,9 @@ from nextface.fitting.statistical.model_slopes import vertex_reflectance
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.point_motion import image_motion, normal_motion, slopes_of_sum, turn_motion
 from nextface.fitting.transfer.light_transfer import lobe_at, roughness_weights, transfer_vectors
-from nextface.person.parameters import LIGHT_LOBES, Parameters
+from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.scene.lighting import positive_lobes, to_light_frame
+from nextface.scene.lighting import to_light_frame
 from nextface.scene.pixel_points import PixelPoints
 from nextface.scene.prefiltered import shade
 from renderers.ray_casting import occlusion_of
@@ -66,7 +66,7 @@ class LinearImage:
         self._vectors = vectors * self.points.share
         material = state.model_material()
         self._mean = self.points.averages(replace(self._scene, material=material))
-        self._lobes = positive_lobes(state.bands, LIGHT_LOBES).to(vectors)
+        self._lobes = state.light_lobes()[0].to(vectors)
         self._albedo, self._material = self._averaged(state.parameters.albedo)
 
     @property

@@ -86,13 +86,12 @@ def test_a_light_of_the_world_lights_skin_alike_from_wherever_it_is_seen(seen_by
 
 
 def heads_at(rig: Rig, moments: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A head's rotations [M, C, 3, 3] and translations [M, C, 3] in the cameras, off by `noise` (degrees and mm)."""
+    """A head's rotations [M, C, 3, 3] and translations [M, C, 3] in the cameras, off by `noise` degrees and mm."""
     random = np.random.default_rng(1)
     turns, places = [], []
     for _ in range(moments):
-        head = torch.from_numpy(
-            Rotation.from_euler("xyz", random.uniform(-40, 40, 3), degrees=True).as_matrix()
-        )
+        turned = Rotation.from_euler("xyz", random.uniform(-40, 40, 3), degrees=True)
+        head = torch.from_numpy(turned.as_matrix())
         place = torch.tensor([0.0, 0, 600]) + torch.from_numpy(random.normal(0, 30, 3))
         for number in range(len(rig)):
             off = Rotation.from_rotvec(np.radians(random.normal(0, noise, 3))).as_matrix()
@@ -116,7 +115,7 @@ def test_unknown_places_are_told_by_heads(moments: int, noise: float, degrees: f
         off = rotation_vector(found.turn(number) @ truth.turn(number).mT)
         assert float(torch.rad2deg(off.norm())) < degrees
         at = [-rig.turn(number).mT @ rig.translation[number] for rig in (found, truth)]
-        assert float((at[0] - at[1]).norm()) < 10 * mm
+        assert float((at[0] - at[1]).norm()) < mm
     with pytest.raises(ValueError, match="known place"):
         replace(start, known=(False,) * 3).with_places_of(*heads_at(truth, 1, 0))
 
@@ -125,12 +124,9 @@ def test_derivatives_by_places_and_pose_equal_finite_differences(seen_by_all: Re
     """So unknown places can be fitted through what the cameras see, light included."""
     points = torch.tensor([[[10.0, 40, 60], [-30, 5, 70]]], dtype=torch.float64)
     rig = some_rig()
-    camera = seen_by_all[1].camera()
     plain = replace(seen_by_all[1], rig=None).camera()
-    double = {
-        name: getattr(plain, name).double() for name in ("intrinsics", "rotation", "translation", "orientation")
-    }
-    assert camera.orientation is not None
+    names = ("intrinsics", "rotation", "translation", "orientation")
+    double = {name: getattr(plain, name).double() for name in names}
 
     def seen(rotation: torch.Tensor, translation: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
         head = replace(plain, **{**double, "rotation": pose})

@@ -86,7 +86,7 @@ def test_a_light_of_the_world_lights_skin_alike_from_wherever_it_is_seen(seen_by
 
 
 def heads_at(rig: Rig, moments: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A head's rotations [M, C, 3, 3] and translations [M, C, 3] in the cameras, off by `noise` degrees and mm."""
+    """A head's rotations [M, C, 3, 3] and translations [M, C, 3] in the cameras, off by degrees and mm."""
     random = np.random.default_rng(1)
     turns, places = [], []
     for _ in range(moments):

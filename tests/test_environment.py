@@ -20,7 +20,7 @@ from nextface.scene.lighting import (
     sh_rotation,
 )
 from renderers.renderer import Renderer
-from renderers.vertex import VertexRenderer
+from renderers.vertex.renderer import VertexRenderer
 
 
 def fitted_light(bands: int = 5, photos: int = 2) -> torch.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import wraps
 from importlib.resources import files
@@ -120,6 +120,7 @@ def _configure(
 
 def _run(photo: Path, output: Path, config: Config, **options: Any) -> None:
     """Reconstruct one photo with progress on screen, and print where things are."""
+    from nextface.export.claim import our_files
     from nextface.runs.engine import reconstruct
     from nextface.system.progress import on_screen
 
@@ -127,11 +128,12 @@ def _run(photo: Path, output: Path, config: Config, **options: Any) -> None:
     if config.verbose:
         progress.note("\n".join(f"{key} = {value}" for key, value in asdict(config).items()))
     result = reconstruct(photo, output, config, progress=progress, **options)
-    typer.echo(_summary(result.folder or output, result.metrics))
+    folder = result.folder or output
+    typer.echo(_summary(folder, result.metrics, our_files(folder)))
 
 
-def _summary(folder: Path, metrics: Mapping[str, Any]) -> str:
-    """One screen about a finished run: its time, its quality, and its files."""
+def _summary(folder: Path, metrics: Mapping[str, Any], written: Collection[str]) -> str:
+    """One screen about a finished run: its time, its quality, and which of the files in the folder it wrote."""
     contents = {
         "render_0.png": "panels: photo, overlay, reconstruction, light, reflectance",
         "mesh0.obj": "the head with this expression, mm (meshNeutral0.obj: without)",
@@ -149,7 +151,8 @@ def _summary(folder: Path, metrics: Mapping[str, Any]) -> str:
     if metrics["psnr"] is not None:
         lines.append(f"The reconstruction matches the photo's skin to {metrics['psnr']:.1f} dB (PSNR).")
     lines += ["", f"Written to {folder}:"]
-    lines += [f"  {name:<18} {text}" for name, text in contents.items() if (folder / name).exists()]
+    names = {name.partition("/")[0] for name in written}
+    lines += [f"  {name:<18} {text}" for name, text in contents.items() if name in names]
     return "\n".join(lines)
 
 
@@ -170,11 +173,13 @@ def _run_folder(folder: Path, output: Path, config: Config, **options: Any) -> N
 
 def _run_shared(folder: Path, output: Path, config: Config, **options: Any) -> None:
     """Reconstruct one person from a folder of photos, and print where things are."""
+    from nextface.export.claim import our_files
     from nextface.runs.engine import reconstruct_shared
     from nextface.system.progress import on_screen
 
     result = reconstruct_shared(folder, output, config, progress=on_screen(), **options)
-    typer.echo(_summary(result.folder or output, result.metrics))
+    folder = result.folder or output
+    typer.echo(_summary(folder, result.metrics, our_files(folder)))
 
 
 def _source(words: Sequence[Path], option: Path | None) -> Path:

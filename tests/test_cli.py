@@ -194,11 +194,10 @@ def test_demo_uses_the_bundled_portrait(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_summary_fits_a_screen_and_lists_what_is_there(tmp_path: Path) -> None:
-    for name in ("render_0.png", "mesh0.obj", "metrics.json"):
-        (tmp_path / name).touch()
-    text = cli._summary(tmp_path, {"seconds": 61.4, "peakMemoryMB": 900.2, "psnr": 31.25})
+    written = ("render_0.png", "mesh0.obj", "metrics.json", "checkpoints/stage1.npz")
+    text = cli._summary(tmp_path, {"seconds": 61.4, "peakMemoryMB": 900.2, "psnr": 31.25}, written)
     assert len(text.splitlines()) < 20
-    for word in ("61 s", "900 MB", "31.2 dB", str(tmp_path), "render_0.png", "mesh0.obj"):
+    for word in ("61 s", "900 MB", "31.2 dB", str(tmp_path), "render_0.png", "mesh0.obj", "checkpoints"):
         assert word in text
     assert "envMap" not in text
-    assert "dB" not in cli._summary(tmp_path, {"seconds": 1.0, "peakMemoryMB": 1.0, "psnr": None})
+    assert "dB" not in cli._summary(tmp_path, {"seconds": 1.0, "peakMemoryMB": 1.0, "psnr": None}, written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,19 +47,37 @@ def find_photos(folder: Path) -> PhotoFolder:
     return PhotoFolder(photos, tuple(path for path in shown if path not in photos))
 
 
+LONGEST_NAME = 200  # bytes of a result folder's name; file systems take 255, and endings and numbers come to it
+
+
+def safe_name(name: str, otherwise: str) -> str:
+    """A name for a folder of results that leads nowhere else and that file systems take.
+
+    Dots and spaces at its end go, for `..` is the folder above, and some systems drop them; very long names are
+    cut. `otherwise` is taken where nothing is left.
+    """
+    coded = os.fsencode(name.rstrip(". ") or otherwise)
+    return os.fsdecode(coded) if len(coded) <= LONGEST_NAME else coded[:LONGEST_NAME].decode(errors="ignore")
+
+
+def result_name(photo: Path) -> str:
+    """The name of a photo's result folder: the photo's without its ending."""
+    return safe_name(photo.stem, "photo")
+
+
 def result_names(photos: Sequence[Path]) -> list[str]:
     """A name for each photo's result folder, all distinct, on file systems that ignore case as well.
 
-    A photo's name without its ending; with the ending (a_jpg, a_png) where several photos share that; with a
-    number where even that is taken.
+    A photo's `result_name`; with the ending (a_jpg, a_png) where several photos share that; with a number where
+    even that is taken.
     """
-    stems = Counter(photo.stem.casefold() for photo in photos)
+    stems = Counter(result_name(photo).casefold() for photo in photos)
     taken = {name.casefold() for name in INDEX_FILES}
     # Photos that keep their plain names choose first.
     taken |= {stem for stem, count in stems.items() if count == 1}
     names = []
     for photo in photos:
-        plain = photo.stem
+        plain = result_name(photo)
         if stems[plain.casefold()] == 1 and plain.casefold() not in INDEX_FILES:
             names.append(plain)
             continue

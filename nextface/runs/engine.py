@@ -9,9 +9,10 @@ from pathlib import Path
 
 from nextface.config import Config
 from nextface.errors import FaceNotFoundError, PhotoError
+from nextface.export.claim import Claim, claimed
 from nextface.models.face_model import FaceModel
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.folder import find_photos, sidecar
+from nextface.photos.folder import find_photos, result_name, safe_name, sidecar
 from nextface.preparation.prepare import Prepared, prepare
 from nextface.runs.equipment import Equipment, equipped
 from nextface.runs.run import Run
@@ -57,7 +58,7 @@ def reconstruct(
         return reconstruct_with(
             equipment,
             photo,
-            output / photo.stem,
+            output / result_name(photo),
             progress,
             started,
             landmarks=landmarks,
@@ -88,13 +89,16 @@ def reconstruct_with(
     started: when the work began, as `time.monotonic` tells.
     """
     config = equipment.config
-    prepared = prepare(photo, config, folder, equipment.device, landmarks, mask, face)
-    _tell(prepared, progress)
     words = _command_line(photo, folder.parent, skip_stages, landmarks=landmarks, mask=mask, face=face)
     # A folder that is not named after its photo (beside one of the same name) cannot be said on a command line.
-    command = words if folder.name == photo.stem else ()
-    run = Run([prepared], folder, config, equipment, progress, started, command)
-    return run.execute(checkpoint, skip_stages)
+    command = words if folder.name == result_name(photo) else ()
+    with claimed(folder, photo) as claim:
+        prepared = prepare(photo, config, folder, equipment.device, landmarks, mask, face)
+        _tell(prepared, progress)
+        run = Run([prepared], folder, config, equipment, progress, started, command)
+        result = run.execute(checkpoint, skip_stages)
+        _tidy(claim, progress)
+    return result
 
 
 def reconstruct_shared(
@@ -136,17 +140,19 @@ def reconstruct_shared(
         found = find_photos(source)
         if found.note:
             progress.note(found.note)
-        listed, folder = found.photos, output / source.resolve().name
+        owner, listed, folder = source, found.photos, output / safe_name(source.resolve().name, "photos")
         words = _command_line(source, output, skip_stages, shared=True, landmarks=landmarks, mask=mask)
     else:
         listed, words = tuple(given_path(photo, "A photo's path") for photo in photos), []
         if not listed:
             raise PhotoError("The list of photos is empty.")
-        folder = output / listed[0].stem
-    with equipped(config, model) as equipment:
+        owner, folder = listed[0], output / result_name(listed[0])
+    with equipped(config, model) as equipment, claimed(folder, owner) as claim:
         prepared = _prepare_all(listed, config, folder, equipment.device, landmarks, mask, progress)
         run = Run(prepared, folder, config, equipment, progress, started, words)
-        return run.execute(checkpoint, skip_stages)
+        result = run.execute(checkpoint, skip_stages)
+        _tidy(claim, progress)
+    return result
 
 
 def _prepare_all(
@@ -170,7 +176,7 @@ def _prepare_all(
                 sidecar(landmarks, photo, ".json", "--landmarks"),
                 sidecar(mask, photo, ".png", "--mask"),
                 number=len(usable),
-                searched=f"searched_{photo.stem}.png",
+                searched=f"searched_{result_name(photo)}.png",
             )
         except (FaceNotFoundError, PhotoError) as error:
             progress.warn(f"{photo.name} is left out: {error}")
@@ -184,6 +190,14 @@ def _prepare_all(
             "that are not found with --landmarks DIR."
         )
     return usable
+
+
+def _tidy(claim: Claim, progress: Progress) -> None:
+    """Remove what an earlier run left and this one did not make."""
+    if changed := claim.remove_stale():
+        progress.note(
+            f"Of an earlier run, changed since, and therefore left in {claim.folder}: {', '.join(changed)}"
+        )
 
 
 def _tell(prepared: Prepared, progress: Progress) -> None:

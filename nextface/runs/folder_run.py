@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nextface.config import Config
 from nextface.errors import ConfigError, Interrupted, NextFaceError, OutputError
+from nextface.export.claim import claimed
 from nextface.export.index import Outcome, write_index
 from nextface.models.face_model import FaceModel
 from nextface.photos.folder import find_photos, result_names, sidecar
@@ -170,18 +171,19 @@ def reconstruct_folder(
         )
         for photo, name in zip(found.photos, names, strict=True)
     ]
-    outcomes = [Outcome(job.photo, job.folder, "waiting", None, 0.0, None) for job in jobs]
-    sweep(output)
-    write_index(output, source, outcomes, found.others)
-    if min(workers, len(jobs)) == 1:
-        finished = _one_after_another(jobs, config, model, progress)
-    else:
-        finished = _at_the_same_time(jobs, config, min(workers, len(jobs)), progress)
-    for number, outcome in finished:
-        outcomes[number] = outcome
+    with claimed(output, source):
+        outcomes = [Outcome(job.photo, job.folder, "waiting", None, 0.0, None) for job in jobs]
+        sweep(output)
         write_index(output, source, outcomes, found.others)
-        done = sum(other.status != "waiting" for other in outcomes)
-        progress.note(f"{done} of {len(jobs)}: {outcome.line()}")
+        if min(workers, len(jobs)) == 1:
+            finished = _one_after_another(jobs, config, model, progress)
+        else:
+            finished = _at_the_same_time(jobs, config, min(workers, len(jobs)), progress)
+        for number, outcome in finished:
+            outcomes[number] = outcome
+            write_index(output, source, outcomes, found.others)
+            done = sum(other.status != "waiting" for other in outcomes)
+            progress.note(f"{done} of {len(jobs)}: {outcome.line()}")
     stopped = [outcome for outcome in outcomes if outcome.status == "interrupted"]
     if stopped:
         done = sum(outcome.status == "done" for outcome in outcomes)

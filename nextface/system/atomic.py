@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from nextface.errors import OutputError
@@ -14,6 +15,8 @@ try:
     import fcntl
 except ImportError:  # Windows, where a file that somebody has open cannot be removed: a lock by itself
     fcntl = None  # type: ignore[assignment]
+
+_record: ContextVar[set[Path] | None] = ContextVar("record", default=None)
 
 TEMPORARY = ".nextface-"  # what names of unfinished files begin with
 
@@ -29,24 +32,53 @@ def replacing(path: Path) -> Iterator[Path]:
     ------
     OutputError: if the folder cannot be made or written.
     """
+    made_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = _created(path)
     except OSError as error:
-        raise OutputError(
-            f"{path.parent} cannot be written ({error.strerror}). Choose another folder with --output."
-        ) from error
+        raise _not_written(path.parent, error) from error
     try:
         try:
             yield temporary
         finally:
             os.close(handle)
         os.replace(temporary, path)
+        if (record := _record.get()) is not None:
+            record.add(path)
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise OutputError(f"{path} cannot be written ({reason}). Is the disk full?") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def made_folder(folder: Path) -> Path:
+    """A folder, which is made with those above it where it is missing.
+
+    Raises
+    ------
+    OutputError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    return folder
+
+
+def _not_written(folder: Path, error: OSError) -> OutputError:
+    return OutputError(f"{folder} cannot be written ({error.strerror}). Choose another folder with --output.")
+
+
+@contextmanager
+def recording() -> Iterator[set[Path]]:
+    """Every path that `replacing` puts in place within the block, in this thread; inner blocks keep theirs."""
+    written: set[Path] = set()
+    before = _record.set(written)
+    try:
+        yield written
+    finally:
+        _record.reset(before)
 
 
 def sweep(folder: Path) -> None:

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.face_model import LandmarkEmbedding, Reflectance
+from nextface.models.linear_shape import LinearShape
 from nextface.models.open_head import OpenHead, load_open_head
 from nextface.scene.raster import rasterize
 
@@ -32,12 +34,9 @@ MOODS = (  # expressions, each a mixture of the open head's shapes at one standa
 
 
 @dataclass
-class Sheet:
+class Sheet(LinearShape):
     """The fixture model; see `nextface.models.face_model.FaceModel` for what its members mean."""
 
-    mean: Tensor  # [V, 3] mm
-    identity_basis: Tensor  # [10, V, 3] mm a standard deviation
-    expression_basis: Tensor  # [5, V, 3] mm a standard deviation
     triangles: Tensor  # [F, 3] int64
     colour: Tensor  # [V, 3]
 
@@ -45,17 +44,14 @@ class Sheet:
     identity_size: int = SIZE
     albedo_size: int = 0
     expression_names: tuple[str, ...] = tuple(f"mood {number}" for number in range(len(MOODS)))
-    expression_bounds: tuple[float, float] = (-3.0, 3.0)
+    expression_prior: ExpressionPrior = field(init=False)
     uvs: Tensor | None = None
     uv_triangles: Tensor | None = None
     mirror: Tensor | None = None
     regions: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def vertices(self, identity: Tensor, expression: Tensor) -> Tensor:
-        """Vertices [N, V, 3] in mm."""
-        offset = identity @ self.identity_basis.flatten(1).to(identity)
-        offset = offset + expression @ self.expression_basis.flatten(1).to(expression)
-        return self.mean.to(offset) + offset.unflatten(1, self.mean.shape)
+    def __post_init__(self) -> None:
+        self.expression_prior = ExpressionPrior.components(len(MOODS)).to(self.mean.device)
 
     def reflectance(self, albedo: Tensor) -> Reflectance:
         """The same skin for everybody: coefficients [N, 0] say nothing."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from nextface.fitting.landmarks.coarse import _problem, _solution, landmark_points
 from nextface.fitting.statistical.gauss_newton import Problem
 from nextface.fitting.statistical.linear_image import LinearImage
-from nextface.fitting.statistical.model_slopes import ModelSlopes, reflectance_slopes, shape_slopes
+from nextface.fitting.statistical.model_slopes import ModelSlopes, ShapeSlopes, reflectance_slopes
 from nextface.fitting.statistical.normal_equations import NormalEquations, solve
 from nextface.fitting.statistical.photo_problem import PhotoProblem
 from nextface.fitting.statistical.terms import StatisticalWeights
@@ -129,10 +129,7 @@ def drawn(state: Reconstruction, photo: WorkingPhoto) -> LinearImage:
 
 def model_slopes(state: Reconstruction) -> ModelSlopes:
     model, parameters = state.model, state.parameters
-    return ModelSlopes(
-        reflectance_slopes(model, parameters.albedo),
-        shape_slopes(model, parameters.identity[0], parameters.expression[0]),
-    )
+    return ModelSlopes(reflectance_slopes(model, parameters.albedo), ShapeSlopes(model, parameters))
 
 
 def changed(state: Reconstruction, name: str, number: int, step: float) -> Reconstruction:
@@ -165,7 +162,7 @@ def test_colour_changes_with_geometry_as_its_slopes_say(state: Reconstruction, p
     parameters = state.parameters
     image = drawn(state, photo)
     colour = image.colour(parameters)
-    basis = shape_slopes(state.model, parameters.identity[0], parameters.expression[0])
+    basis = ShapeSlopes(state.model, parameters).around(parameters)
     slopes = image.geometry_slopes(parameters, basis, colour)
     face = inside_the_face(image, state)
     shapes = parameters.identity.shape[1]
@@ -205,7 +202,7 @@ def inside_the_face(image: LinearImage, state: Reconstruction) -> Tensor:
 @torch.no_grad()
 def test_points_move_on_the_image_as_their_slopes_say(state: Reconstruction) -> None:
     parameters, vertex = state.parameters, torch.tensor([100, 5000, 9000])
-    basis = shape_slopes(state.model, parameters.identity[0], parameters.expression[0])
+    basis = ShapeSlopes(state.model, parameters).around(parameters)
     slopes = image_motion(state.camera(), state.vertices()[0, vertex], basis[vertex])
     shapes, expressions = parameters.identity.shape[1], len(state.model.expression_names)
     columns = {"identity": 0, "expression": shapes, "rotation": shapes + expressions}

@@ -49,7 +49,8 @@ def shape(model: OpenHead, **values: float) -> torch.Tensor:
 def test_sizes_and_names(model: OpenHead) -> None:
     assert 17_000 < model.mean.shape[0] < 25_000
     assert set(model.expression_names) == ARKIT and len(model.expression_names) == 52
-    assert model.expression_bounds == (0.0, 1.0)
+    assert (model.expression_prior.low == 0).all() and (model.expression_prior.high == 1).all()
+    assert model.linear
     assert model.identity_size == 200
     assert model.albedo_size == len(model.albedo_names) == len(set(model.albedo_names))
     assert DATA.stat().st_size < 5e6

@@ -105,8 +105,8 @@ def test_stages_1_and_2_fit_it(fitted: Fitted, sheet: Sheet) -> None:
     assert parameters.identity.shape == (1, sheet.identity_size)
     assert parameters.expression.shape == (1, len(sheet.expression_names))
     assert parameters.albedo.shape == (1, 0)
-    low, high = sheet.expression_bounds
-    assert (parameters.expression >= low).all() and (parameters.expression <= high).all()
+    prior = sheet.expression_prior
+    assert (parameters.expression >= prior.low).all() and (parameters.expression <= prior.high).all()
     coarse = Checkpoint.load(fitted.folder / "checkpoints" / "stage1.npz", sheet).parameters
     assert (coarse.expression < 0).any(), "its expressions are not confined to the open head's range"
     assert parameters.identity.abs().max() < 5

@@ -128,7 +128,7 @@ def scene_description(reconstruction: Reconstruction, files: dict[str, str]) -> 
 
 
 def _neutral(reconstruction: Reconstruction) -> Mesh:
-    """The person's head without expression."""
+    """The person's head at rest."""
     model, identity = reconstruction.model, reconstruction.parameters.identity
-    vertices = model.vertices(identity, identity.new_zeros(1, len(model.expression_names)))
+    vertices = model.vertices(identity, model.expression_prior.mean[None].to(identity))
     return Mesh.from_vertices(vertices, model.triangles, model.uvs, model.uv_triangles)

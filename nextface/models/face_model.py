@@ -8,6 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from nextface.models.expression_prior import ExpressionPrior
+
 
 @dataclass(frozen=True)
 class Reflectance:
@@ -45,7 +47,10 @@ class LandmarkEmbedding:
 
 
 class FaceModel(Protocol):
-    """A parametric head. All coefficients are in standard deviations, except expressions with bounds.
+    """A parametric head. Coefficients of identity and albedo are in standard deviations.
+
+    Joints (jaw, neck, eyes) are coordinates of the expression, three angles each (axis-angle, radians). A
+    coordinate that is named like a detector's blendshape ("jawOpen") takes part of that one's score.
 
     Model space: millimetres, x right (the subject's left), y up, z towards the viewer, origin near the
     middle of the head. Implementations hold constant tensors on one device and never name an optimiser.
@@ -55,15 +60,23 @@ class FaceModel(Protocol):
     identity_size: int
     albedo_size: int  # 0: the model has no albedo statistics
     expression_names: tuple[str, ...]
-    expression_bounds: tuple[float, float]  # (0, 1) for blendshapes, (-3, 3) for principal components
+    expression_prior: ExpressionPrior  # mean, spread and bounds of each coordinate
     triangles: Tensor  # [F, 3] int64
     uvs: Tensor | None  # [T, 2] float, mirror-symmetric about u = 0.5 where `mirror` is given
     uv_triangles: Tensor | None  # [F, 3] int64 into `uvs`
     mirror: Tensor | None  # [V] int64, each vertex's mirror image
     regions: Mapping[str, Tensor]  # name -> [V] bool: skin, lips, brows, eyes, ears, scalp, neck, ...
 
+    @property
+    def linear(self) -> bool:
+        """Whether `vertices` is linear in all coefficients, so that slopes hold everywhere."""
+        ...
+
     def vertices(self, identity: Tensor, expression: Tensor) -> Tensor:
-        """Vertices [N, V, 3] (mm) of identity [N, identity_size] and expression [N, E] coefficients."""
+        """Vertices [N, V, 3] (mm) of identity [N, identity_size] and expression [N, E] coefficients.
+
+        Differentiable in both; values a little outside the bounds are allowed.
+        """
         ...
 
     def reflectance(self, albedo: Tensor) -> Reflectance:

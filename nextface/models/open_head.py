@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from nextface.errors import MissingPartError
+from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.face_model import LandmarkEmbedding, LandmarkErrors, Reflectance
+from nextface.models.linear_shape import LinearShape
 from nextface.models.skin import skin_colour, squash
 from nextface.system.archive import ArchiveError, read_arrays
 
@@ -73,15 +75,12 @@ class Appearance:
 
 
 @dataclass
-class OpenHead:
+class OpenHead(LinearShape):
     """The face model `open`; see `nextface.models.face_model.FaceModel` for what its members mean.
 
     All tensors lie on one device and are never changed; `to` gives the same model on another.
     """
 
-    mean: Tensor  # [V, 3] mm
-    identity_basis: Tensor  # [K, V, 3] mm a standard deviation
-    expression_basis: Tensor  # [E, V, 3] mm at full expression
     expression_names: tuple[str, ...]
     albedo_names: tuple[str, ...]
     triangles: Tensor  # [F, 3] int64
@@ -94,19 +93,14 @@ class OpenHead:
     appearance: Appearance
 
     name: str = "open"
-    expression_bounds: tuple[float, float] = (0.0, 1.0)
     identity_size: int = field(init=False)
     albedo_size: int = field(init=False)  # specular and roughness coefficients included
+    expression_prior: ExpressionPrior = field(init=False)
 
     def __post_init__(self) -> None:
         self.identity_size = self.identity_basis.shape[0]
         self.albedo_size = len(self.albedo_names)
-
-    def vertices(self, identity: Tensor, expression: Tensor) -> Tensor:
-        """Vertices [N, V, 3] (mm) of identity [N, K] (standard deviations) and expression [N, E] in [0, 1]."""
-        offset = identity @ self.identity_basis.flatten(1).to(identity)
-        offset = offset + expression @ self.expression_basis.flatten(1).to(expression)
-        return self.mean.to(offset) + offset.unflatten(1, self.mean.shape)
+        self.expression_prior = ExpressionPrior.blendshapes(len(self.expression_names)).to(self.mean.device)
 
     def reflectance(self, albedo: Tensor) -> Reflectance:
         """Vertex reflectance of albedo coefficients [N, A] (standard deviations), bounded for any value."""

@@ -125,7 +125,7 @@ class Run:
         focal = [math.log(observation.focal) for observation in self._observations]
         parameters = Parameters(
             identity=torch.zeros(1, model.identity_size, device=device),
-            expression=torch.zeros(count, len(model.expression_names), device=device),
+            expression=model.expression_prior.mean.to(device).repeat(count, 1),
             albedo=torch.zeros(1, model.albedo_size, device=device),
             rotation=torch.zeros(count, 3, device=device),
             translation=torch.tensor([[0, 0, 600.0]], device=device).repeat(count, 1),

@@ -19,6 +19,7 @@ from torch import Tensor
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
 from nextface.fitting.terms.point_motion import image_motion
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
+from nextface.models.slopes import shape_slopes
 from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.observation import Observation
@@ -27,11 +28,11 @@ from nextface.scene.geometry import facing, intrinsic_matrix, pose_matrix, pose_
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
-BLENDSHAPE_SPREAD = 0.25  # standard deviation of a blendshape weight
 OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
 AT_BOUND = 1e-4  # unknowns this near to a bound stand still, and none starts nearer
 MERGES = 2  # of what several photos say of one identity; the second is a small correction
-LINEARISATIONS = 2  # the surface is linear in the coefficients for most models; jaws that rotate need a second
+LINEARISATIONS = 2  # of landmarks that lie on a linear model: their trust follows the pose
+CURVED_LINEARISATIONS = 5  # where joints turn
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class LandmarkSurface:
         cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor
     ) -> LandmarkSurface:
         """Linearise a model at identity [identity_size] and expression [E], exactly if it is linear."""
+        if not model.linear:
+            return cls._around_curved(model, embedding, identity, expression)
         step = 0.1
         shapes = identity.shape[0]
         changes = torch.eye(shapes + expression.shape[0], device=identity.device) * step
@@ -61,14 +64,33 @@ class LandmarkSurface:
         )
         return cls(origin.cpu(), basis_identity.cpu(), basis_expression.cpu())  # where the solver runs
 
+    @classmethod
+    def _around_curved(
+        cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor
+    ) -> LandmarkSurface:
+        """The same where slopes change from place to place."""
+
+        def shown(vertices: Tensor) -> Tensor:
+            return landmark_points(vertices, model, embedding)
+
+        slopes = shape_slopes(model, identity, expression, shown).double().cpu()
+        here = shown(model.vertices(identity[None], expression[None]))[0].double().cpu()
+        origin = here - slopes @ torch.cat([identity, expression]).double().cpu()
+        by_identity, by_expression = slopes.split([len(identity), len(expression)], -1)
+        return cls(origin, by_identity, by_expression)
+
     def points(self, identity: Tensor, expression: Tensor) -> Tensor:
         """Positions [L, 3] in model space, mm."""
         return self.origin + self.identity @ identity + self.expression @ expression
 
 
-def expected_expression(observation: Observation, names: Sequence[str]) -> Tensor:
-    """The expression [E] that the detector's scores let expect, for the coefficients of these names."""
-    return torch.tensor([SCORE_SHARE * observation.blendshapes.get(name, 0.0) for name in names])
+def expected_expression(observation: Observation, model: FaceModel) -> Tensor:
+    """The expression [E] that the detector's scores let expect; the mean where they do not speak of it."""
+    expected = model.expression_prior.mean.clone()
+    for number, name in enumerate(model.expression_names):
+        if name in observation.blendshapes:
+            expected[number] = SCORE_SHARE * observation.blendshapes[name]
+    return expected
 
 
 def landmark_points(vertices: Tensor, model: FaceModel, embedding: LandmarkEmbedding) -> Tensor:
@@ -136,7 +158,8 @@ def fit_landmarks(
     progress: called with a photo's cost after each evaluation.
     """
     count = len(reconstruction)
-    steps = max(max_steps // LINEARISATIONS, 1)
+    linearisations = LINEARISATIONS if reconstruction.model.linear else CURVED_LINEARISATIONS
+    steps = max(max_steps // linearisations, 1)
     alone = [reconstruction[photo] for photo in range(count)]
     start = [_start_pose(*parts) for parts in zip(alone, observations, embeddings, strict=True)]
     alone = [
@@ -151,7 +174,7 @@ def fit_landmarks(
             for one, seen, embedding in zip(alone, observations, embeddings, strict=True)
         ]
 
-    for _ in range(LINEARISATIONS):
+    for _ in range(linearisations):
         alone = [
             _with_solution(one, _solved(problem, _solution(one, problem), steps, progress), problem.observation)
             for one, problem in zip(alone, problems(), strict=True)
@@ -185,8 +208,8 @@ class _PhotoProblem:
     frame: tuple[int, int]  # width and height in pixels
     principal: Tensor  # [2] pixels
     expression_prior: Tensor  # [E]
-    expression_spread: float
-    expression_bounds: tuple[float, float]
+    expression_spread: Tensor  # [E]
+    expression_bounds: tuple[np.ndarray, np.ndarray]  # [E] lowest, [E] highest
     focal_spread: float
 
     def residuals(self, unknown: Tensor) -> Tensor:
@@ -217,7 +240,7 @@ class _PhotoProblem:
         by_pose = by_pose * torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
         offsets = self.whitening.slopes(torch.cat([by_identity, by_pose, by_expression], 2))
         priors = torch.zeros(len(expression) + 1, len(unknown)).double()
-        priors[:-1, shapes + 7 :] = torch.eye(len(expression)) / self.expression_spread
+        priors[:-1, shapes + 7 :] = (1 / self.expression_spread).diag()
         priors[-1, shapes + 6] = 1 / self.focal_spread
         return torch.cat([offsets.flatten(0, 1), priors])
 
@@ -316,6 +339,7 @@ def _problem(
 ) -> _PhotoProblem:
     """One photo's problem, linearised around its present state. It is solved where SciPy runs, on the CPU."""
     model, parameters = alone.model, alone.parameters
+    prior = model.expression_prior
     return _PhotoProblem(
         observation,
         LandmarkSurface.around(model, embedding, parameters.identity[0], parameters.expression[0]),
@@ -323,9 +347,9 @@ def _problem(
         landmark_whitening(alone, observation, embedding).to(torch.float64, "cpu"),
         (alone.frames[0].width, alone.frames[0].height),
         alone.frames[0].principal[0].double().cpu(),
-        expected_expression(observation, model.expression_names).double(),
-        BLENDSHAPE_SPREAD if model.expression_bounds == (0.0, 1.0) else 1.0,
-        model.expression_bounds,
+        expected_expression(observation, model).double().cpu(),
+        prior.spread.double().cpu(),
+        (prior.low.double().cpu().numpy(), prior.high.double().cpu().numpy()),
         observation.focal_spread if optimize_focal else 1e-4,
     )
 

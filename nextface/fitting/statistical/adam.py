@@ -24,6 +24,7 @@ from nextface.fitting.statistical.terms import (
     FOCAL_WEIGHT,
     OUTLIER_RESIDUAL,
     StatisticalWeights,
+    expression_scale,
     focal_surprise,
     person_term,
 )
@@ -39,7 +40,7 @@ from renderers.renderer import Renderer
 LIGHT_FIRST = 0.25  # fraction of the iterations in which only light and albedo move
 LEARNING_RATES = {  # a step, in each parameter's unit
     "identity": 0.04,
-    "expression": 0.02,
+    "expression": 0.02,  # of a blendshape's weight; others' as their spreads
     "albedo": 0.04,
     "rotation": 0.002,
     "translation": 0.4,
@@ -95,8 +96,9 @@ def fit_statistical(
         for photo, pair in enumerate(zip(observations, embeddings, strict=True))
     ]
 
-    names = reconstruction.model.expression_names
-    expected = torch.stack([expected_expression(seen, names) for seen in observations]).to(start.expression)
+    model = reconstruction.model
+    expected = torch.stack([expected_expression(seen, model) for seen in observations]).to(start.expression)
+    scale = expression_scale(model.expression_prior)
 
     def beside(photo: int, scene: Scene, image: Tensor) -> Tensor:
         """The landmark, coverage and focal length terms of a photo."""
@@ -117,13 +119,16 @@ def fit_statistical(
             Parameters(**{name: leaf if name in moving else leaf.detach() for name, leaf in leaves.items()})
         )
         optimizer.zero_grad()
-        loss = differentiate(_priors(current.parameters, expected, weights), iteration, stage=2)
+        loss = differentiate(_priors(current.parameters, expected, scale, weights), iteration, stage=2)
         loss += photos.backward(iteration, current.scene, beside)
         if (
             iteration < appearance_only
         ):  # the light starts grey and stays so: colour is the skin's, if it can be
             leaves["light"].grad.copy_(leaves["light"].grad.mean(-1, keepdim=True).expand_as(leaves["light"]))
+        expression = leaves["expression"].detach().clone()
         optimizer.step()
+        with torch.no_grad():  # Adam's steps are of one length; those of expressions are as their spreads
+            leaves["expression"].copy_(torch.lerp(expression, leaves["expression"], 1 / scale))
         _confine(leaves, current)
         state = current.with_parameters(Parameters(**leaves).detached())
         if not state.parameters.is_finite():
@@ -137,20 +142,23 @@ def _cosine(fraction: float) -> float:
     return float(LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * fraction))))
 
 
-def _priors(parameters: Parameters, expected: Tensor, weights: StatisticalWeights) -> Tensor:
+def _priors(parameters: Parameters, expected: Tensor, scale: Tensor, weights: StatisticalWeights) -> Tensor:
     """What is known before any photo is drawn, with the expressions [N, E] that detectors let expect.
+
+    `scale` [E] is `expression_scale`'s.
 
     The photos' terms are averaged. So a prior of what they share weighs less the more photos there are, while
     priors of each photo's own parameters are means over photos themselves.
     """
     count = len(parameters.expression)
     total = light_term(parameters.light) * weights.light
-    total = total + (parameters.expression - expected).square().mean() * weights.expression
+    total = total + ((parameters.expression - expected) * scale).square().mean() * weights.expression
     return total + person_term(parameters, weights) / count
 
 
 @torch.no_grad()
 def _confine(leaves: dict[str, Tensor], current: Reconstruction) -> None:
     """Keep expressions and the distance within their bounds."""
-    leaves["expression"].clamp_(*current.model.expression_bounds)
+    prior = current.model.expression_prior
+    leaves["expression"].clamp_(prior.low, prior.high)
     leaves["translation"][:, 2].clamp_(*DISTANCE_RANGE)

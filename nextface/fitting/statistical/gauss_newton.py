@@ -24,7 +24,7 @@ from torch import Tensor
 from nextface.errors import DivergedError
 from nextface.fitting.landmarks.coarse import landmark_whitening
 from nextface.fitting.statistical.linear_image import LinearImage
-from nextface.fitting.statistical.model_slopes import ModelSlopes, reflectance_slopes, shape_slopes
+from nextface.fitting.statistical.model_slopes import ModelSlopes, ShapeSlopes, reflectance_slopes
 from nextface.fitting.statistical.normal_equations import NormalEquations, solve
 from nextface.fitting.statistical.photo_problem import PhotoProblem
 from nextface.fitting.statistical.terms import StatisticalWeights, person_term, person_weights
@@ -72,7 +72,7 @@ def fit_by_gauss_newton(
     ]
     with torch.no_grad():
         start = current.parameters
-        shape = shape_slopes(current.model, start.identity[0], start.expression[0])
+        shape = ShapeSlopes(current.model, start)
         for number, pixels in enumerate(WORKING_PIXELS):
             if not steps.left:
                 break
@@ -132,7 +132,7 @@ def _stepped(
     current: Reconstruction,
     images: Sequence[LinearImage],
     problem: Problem,
-    shape: Tensor | None,
+    shape: ShapeSlopes | None,
     steps: Steps,
     enough: float,
     light_moves: bool = True,

@@ -8,9 +8,25 @@ import torch
 from torch import Tensor
 
 from nextface.models.face_model import FaceModel
+from nextface.models.slopes import shape_slopes
+from nextface.person.parameters import Parameters
 
-SHAPE_DIFFERENCE = 0.1  # of a coefficient: the step of differences, for models that are not linear
+SHAPE_DIFFERENCE = 0.1  # of a coefficient: the step of differences of a linear model
 ALBEDO_DIFFERENCE = 0.02  # standard deviations
+
+
+class ShapeSlopes:
+    """How a model's vertices move with shape: one answer where it is linear, else one for every face."""
+
+    def __init__(self, model: FaceModel, start: Parameters) -> None:
+        self._model = model
+        self._everywhere = _linear_slopes(model, start) if model.linear else None
+
+    def around(self, parameters: Parameters) -> Tensor:
+        """How vertices move [V, 3, K + E] in mm with identity and expression, around one photo's (N = 1)."""
+        if self._everywhere is not None:
+            return self._everywhere
+        return shape_slopes(self._model, parameters.identity[0], parameters.expression[0])
 
 
 @dataclass(frozen=True)
@@ -18,12 +34,13 @@ class ModelSlopes:
     """A model around some coefficients."""
 
     reflectance: Tensor  # [V, 5, A] of `reflectance_slopes`
-    shape: Tensor | None  # [V, 3, K + E] of `shape_slopes`, where the shape moves
+    shape: ShapeSlopes | None  # where the shape moves
 
 
 @torch.no_grad()
-def shape_slopes(model: FaceModel, identity: Tensor, expression: Tensor) -> Tensor:
-    """How vertices move [V, 3, K + E] in mm with identity [K] and expression [E], around these coefficients."""
+def _linear_slopes(model: FaceModel, start: Parameters) -> Tensor:
+    """The slopes [V, 3, K + E] of a linear model, by differences of any length."""
+    identity, expression = start.identity[0], start.expression[0]
     shapes = len(identity)
     changes = torch.eye(shapes + len(expression), device=identity.device) * SHAPE_DIFFERENCE
     origin = model.vertices(identity[None], expression[None])

@@ -17,6 +17,7 @@ from nextface.fitting.statistical.terms import (
     FOCAL_WEIGHT,
     OUTLIER_RESIDUAL,
     StatisticalWeights,
+    expression_scale,
     focal_surprise,
 )
 from nextface.fitting.statistical.unknowns import Layout
@@ -83,10 +84,11 @@ class PhotoProblem:
         slopes: of the model; of its shape, too, if the layout has the geometry.
         """
         total = NormalEquations.zeros(layout.unknowns, state.parameters.light.device)
-        self._add_pixels(total, state.parameters, image, slopes, layout)
-        if slopes.shape is not None:
-            self._add_landmarks(total, state, layout, slopes.shape)
-            self._add_pulls(total, state, image, layout, slopes.shape)
+        basis = slopes.shape.around(state.parameters) if slopes.shape else None
+        self._add_pixels(total, state.parameters, image, slopes.reflectance, basis, layout)
+        if basis is not None:
+            self._add_landmarks(total, state, layout, basis)
+            self._add_pulls(total, state, image, layout, basis)
             self._add_priors_of_geometry(total, state, layout)
         if layout.light:
             light, root = state.parameters.light[0], self.weights.light**0.5
@@ -100,8 +102,9 @@ class PhotoProblem:
         lower, upper = torch.full((size,), -math.inf).double(), torch.full((size,), math.inf).double()
         if layout.geometry:
             expression = state.parameters.expression[0].double().cpu()
-            lower[layout.own("expression")] = state.model.expression_bounds[0] - expression
-            upper[layout.own("expression")] = state.model.expression_bounds[1] - expression
+            prior = state.model.expression_prior
+            lower[layout.own("expression")] = prior.low.double().cpu() - expression
+            upper[layout.own("expression")] = prior.high.double().cpu() - expression
             depth = layout.own("translation").stop - 1
             lower[depth] = DISTANCE_RANGE[0] - float(state.parameters.translation[0, 2])
             upper[depth] = DISTANCE_RANGE[1] - float(state.parameters.translation[0, 2])
@@ -124,7 +127,8 @@ class PhotoProblem:
         total: NormalEquations,
         parameters: Parameters,
         image: LinearImage,
-        slopes: ModelSlopes,
+        reflectance: Tensor,
+        basis: Tensor | None,
         layout: Layout,
     ) -> None:
         seen = self.photo.observation
@@ -136,10 +140,10 @@ class PhotoProblem:
         residual = residual[chosen] * weight[chosen].sqrt()[:, None]
         blocks: list[tuple[int, Tensor]] = []
         if layout.sizes["albedo"]:
-            by_albedo = image.albedo_slopes(parameters, slopes.reflectance)
+            by_albedo = image.albedo_slopes(parameters, reflectance)
             blocks.append((layout.first("albedo"), by_albedo[chosen]))
-        if slopes.shape is not None:
-            by_geometry = image.geometry_slopes(parameters, slopes.shape, colour)
+        if basis is not None:
+            by_geometry = image.geometry_slopes(parameters, basis, colour)
             blocks += _shape_blocks(by_geometry[chosen], layout)
         light = image.light_slopes(parameters)[:, chosen] if layout.light else None
         for channel in range(3):
@@ -190,16 +194,17 @@ class PhotoProblem:
         size = layout.sizes["expression"]
         root = (self.weights.expression / size) ** 0.5
         surprise = root * self._expression_surprise(state)
-        total.add(root * torch.eye(size).to(surprise), surprise, layout.first("expression"))
+        scale = expression_scale(state.model.expression_prior).to(surprise)
+        total.add(root * scale.diag(), surprise, layout.first("expression"))
         root = FOCAL_WEIGHT**0.5
         surprise = root * focal_surprise(state.parameters.focal, self.observation)
         slope = surprise.new_full((1, 1), root / self.observation.focal_spread)
         total.add(slope, surprise, layout.first("focal"))
 
     def _expression_surprise(self, state: Reconstruction) -> Tensor:
-        """How far the expression [E] is from the one that the detector lets expect."""
-        expected = expected_expression(self.observation, state.model.expression_names)
-        return state.parameters.expression[0] - expected.to(state.parameters.expression)
+        """How far the expression [E] is from the one that the detector lets expect, by each one's spread."""
+        expression, scale = state.parameters.expression[0], expression_scale(state.model.expression_prior)
+        return (expression - expected_expression(self.observation, state.model).to(expression)) * scale
 
 
 def _shape_blocks(slopes: Tensor, layout: Layout) -> list[tuple[int, Tensor]]:

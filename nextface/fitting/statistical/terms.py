@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nextface.models.expression_prior import ExpressionPrior
 from nextface.person.parameters import Parameters
 from nextface.photos.observation import Observation
 
 OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
+EXPRESSION_UNIT = 0.25  # the spread of a blendshape's weight, which the expression prior is measured in
 FOCAL_WEIGHT = 0.1  # of the focal length's prior: squared standard deviations
 
 
@@ -33,6 +35,11 @@ class StatisticalWeights:
 def focal_surprise(log_focal: Tensor, observation: Observation) -> Tensor:
     """How many standard deviations the logarithm of a focal length (pixels) is from its prior mean."""
     return (log_focal - math.log(observation.focal)) / observation.focal_spread
+
+
+def expression_scale(prior: ExpressionPrior) -> Tensor:
+    """What offsets of each coordinate [E] of an expression are multiplied with, to be alike in all models."""
+    return EXPRESSION_UNIT / prior.spread
 
 
 def person_weights(parameters: Parameters, weights: StatisticalWeights) -> dict[str, float]:

@@ -152,10 +152,11 @@ def compute_embedding(model: FaceModel, detector: str, draw: Draw, detect: Detec
 
 
 def _face(model: FaceModel, **expression: float) -> np.ndarray:
-    """Vertices [V, 3] of the mean identity with an expression, mm."""
-    like = torch.zeros((), device=model.triangles.device)
-    weights = [expression.get(name, 0.0) for name in model.expression_names]
-    return model.vertices(like.new_zeros(1, model.identity_size), like.new_tensor([weights]))[0].cpu().numpy()
+    """Vertices [V, 3] of the mean identity at rest, but for an expression, mm."""
+    weights = model.expression_prior.mean.clone()
+    for name, value in expression.items():
+        weights[model.expression_names.index(name)] = value
+    return model.vertices(weights.new_zeros(1, model.identity_size), weights[None])[0].cpu().numpy()
 
 
 def _surface_of_points(model: FaceModel, topology: Topology) -> Surface:

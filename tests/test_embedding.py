@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from nextface.errors import FaceNotFoundError, MissingPartError
-from nextface.landmarks.embedding.embedding import compute_embedding, load_or_compute
+from nextface.landmarks.embedding import cache
+from nextface.landmarks.embedding.cache import arrays, load_or_compute
+from nextface.landmarks.embedding.compute import compute_embedding
 from nextface.landmarks.topology import IBUG68, MEDIAPIPE, TOPOLOGIES
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARK_ERRORS, LANDMARKS, OpenHead, load_open_head
@@ -34,7 +37,8 @@ def model() -> OpenHead:
 
 @pytest.fixture(scope="module")
 def unlabelled(model: OpenHead) -> OpenHead:
-    return Unlabelled(**{name: value for name, value in vars(model).items() if not name.endswith("_size")})
+    given = [item.name for item in fields(model) if item.init]
+    return Unlabelled(**{name: getattr(model, name) for name in given})
 
 
 def draw(scene: Scene) -> Tensor:
@@ -191,6 +195,40 @@ def test_computed_cached_and_recomputed(unlabelled: OpenHead, model: OpenHead, t
     assert (
         load_or_compute(model, "mediapipe", cache_dir=tmp_path).detector == "mediapipe"
     )  # shipped: no file needed
+
+
+def kept(model: OpenHead, folder: Path) -> Path:
+    """A cache file with the shipped embedding, as if it had been computed."""
+    path = folder / f"landmarks-mediapipe-{cache._fingerprint(model, 'mediapipe')}.npz"
+    np.savez_compressed(path, **arrays(shipped(model, "mediapipe")))
+    return path
+
+
+@pytest.mark.parametrize(("start", "damage"), [(0.4, b"\0" * 400), (0.9, None)], ids=["deflated", "cut"])
+def test_a_damaged_cache_is_as_good_as_none(
+    unlabelled: OpenHead, model: OpenHead, tmp_path: Path, start: float, damage: bytes | None
+) -> None:
+    """Bytes changed in the middle (zlib, checksums) and an end that is missing (the archive's directory)."""
+    path = kept(model, tmp_path)
+    assert load_or_compute(unlabelled, "mediapipe", cache_dir=tmp_path).triangles.numel()
+    whole = path.read_bytes()
+    cut = int(start * len(whole))
+    path.write_bytes(whole[:cut] + damage + whole[cut + len(damage) :] if damage else whole[:cut])
+    with pytest.raises(MissingPartError, match="renderer"):  # it would be computed
+        load_or_compute(unlabelled, "mediapipe", cache_dir=tmp_path)
+
+
+def test_a_kept_embedding_is_of_this_detector_and_this_mouth(
+    model: OpenHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cache._fingerprint(model, "mediapipe")
+    assert cache._fingerprint(model, "mediapipe") == before
+    jaw = model.expression_basis.clone()
+    jaw[model.expression_names.index("jawOpen")] *= 1.1
+    assert cache._fingerprint(replace(model, expression_basis=jaw), "mediapipe") != before
+    assert cache._fingerprint(model, "fan") != before
+    monkeypatch.setattr("nextface.landmarks.detection.versions.version", lambda package: "99.0")
+    assert cache._fingerprint(model, "mediapipe") != before
 
 
 def test_both_schemes_agree_on_the_eyes(model: OpenHead) -> None:

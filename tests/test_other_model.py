@@ -21,7 +21,7 @@ from nextface import Config, reconstruct
 from nextface.errors import CheckpointError
 from nextface.fitting.landmarks.coarse import landmark_points
 from nextface.landmarks import MEDIAPIPE
-from nextface.landmarks.embedding.embedding import load_or_compute
+from nextface.landmarks.embedding.cache import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import load_open_head
 from nextface.person.checkpoint import Checkpoint

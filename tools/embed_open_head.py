@@ -19,13 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nextface.landmarks.embedding.embedding import (
-    arrays,
-    compute_embedding,
-    detector_points,
-    mean_face_scene,
-    picture_of,
-)
+from nextface.landmarks.embedding.cache import arrays
+from nextface.landmarks.embedding.compute import compute_embedding
+from nextface.landmarks.embedding.views import detector_points, mean_face_scene, picture_of
 from nextface.landmarks.topology import IBUG68
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARKS, OpenHead, load_open_head

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nextface.fitting.landmarks.coarse import landmark_points
 from nextface.fitting.terms.landmark_errors import upright_axes
-from nextface.landmarks.embedding.embedding import detector_points, picture_of
+from nextface.landmarks.embedding.views import detector_points, picture_of
 from nextface.landmarks.errors import common_errors, mirrored
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARK_ERRORS, OpenHead, load_open_head

@@ -28,7 +28,7 @@ from nextface.fitting.statistical.adam import fit_statistical
 from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
 from nextface.fitting.statistical.terms import StatisticalWeights
 from nextface.fitting.transfer.renderer import can_transfer, with_transfer
-from nextface.landmarks.embedding.embedding import load_or_compute
+from nextface.landmarks.embedding.cache import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.person.checkpoint import Checkpoint, save_checkpoint
 from nextface.person.parameters import LIGHT_LOBES, Parameters

@@ -30,10 +30,11 @@ def test_lines_without_a_terminal() -> None:
     assert lines[2:] == ["a note", "Warning: [bold] is not markup"]
 
 
-def test_lines_say_loss_and_time_left() -> None:
+def test_lines_say_loss_and_time_and_promise_no_end() -> None:
     stream = io.StringIO()
     run_stage(Lines(stream, every=0), 2, 10)
-    assert "2 of 10, loss 0.5, about 0 s left" in stream.getvalue()
+    assert "2 of at most 10, 0 s, loss 0.5" in stream.getvalue()
+    assert "left" not in stream.getvalue()
 
 
 def test_bars_on_a_terminal() -> None:

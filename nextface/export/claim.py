@@ -73,7 +73,7 @@ def claimed(folder: Path, source: Path) -> Iterator[Claim]:
     ------
     OutputError: if the folder cannot be written, holds the results of another source, or is being written to.
     """
-    new = not folder.exists()
+    new = not os.path.exists(folder)  # Path.exists fails for a name that is too long
     made_folder(folder)
     lock = FileLock(folder / LOCK, timeout=0)
     try:
@@ -91,10 +91,10 @@ def claimed(folder: Path, source: Path) -> Iterator[Claim]:
     claim = Claim(folder, source, {})
     try:
         mark = _read_mark(folder)
-        print_ = _fingerprint(source)
-        _check_owner(folder, source, print_, mark)
+        sha256 = _fingerprint(source)
+        _check_owner(folder, source, sha256, mark)
         claim.earlier = dict(mark.get("files", {}))
-        owner = {"schemaVersion": MARK_SCHEMA_VERSION, "source": _from(folder, source), "sha256": print_}
+        owner = {"schemaVersion": MARK_SCHEMA_VERSION, "source": _from(folder, source), "sha256": sha256}
         write_json(folder / MARK, {**owner, "files": claim.earlier})
         try:
             with recording() as claim.written:
@@ -121,10 +121,10 @@ def our_files(folder: Path) -> frozenset[str]:
     return frozenset(_read_mark(folder).get("files", {}))
 
 
-def _check_owner(folder: Path, source: Path, print_: str | None, mark: dict[str, Any]) -> None:
+def _check_owner(folder: Path, source: Path, sha256: str | None, mark: dict[str, Any]) -> None:
     if "source" not in mark or mark["source"] == _from(folder, source):
         return
-    if print_ is not None and mark.get("sha256") == print_:
+    if sha256 is not None and mark.get("sha256") == sha256:
         return  # the same photo, from somewhere else
     earlier = os.path.normpath(os.path.join(os.path.realpath(folder), mark["source"]))
     if mark.get("sha256") is None and not os.path.exists(earlier) and source.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -63,7 +64,9 @@ def write_index(output: Path, source: Path, outcomes: Sequence[Outcome], others:
     write_json(output / "index.json", content)
     cards = "\n".join(_card(outcome) for outcome in outcomes)
     with replacing(output / "index.html") as temporary:
-        temporary.write_text(_PAGE.format(title=escape(source.resolve().name), cards=cards), encoding="utf-8")
+        temporary.write_text(
+            _PAGE.format(title=escape(source.resolve().name), cards=cards), encoding="utf-8", errors="replace"
+        )
 
 
 _PAGE = """<!doctype html>
@@ -76,7 +79,8 @@ _PAGE = """<!doctype html>
 
 
 def _card(outcome: Outcome) -> str:
-    """One photo's picture, with a link to its folder."""
-    link = quote(outcome.folder.name)
+    """One photo's picture and warnings, with a link to its folder."""
+    link = quote(os.fsencode(outcome.folder.name))
     picture = f'<img src="{link}/render_0.png" alt="">' if outcome.status == "done" else ""
-    return f'<p><a href="{link}/">{escape(outcome.line())}</a>{picture}</p>'
+    warnings = "".join(f"<br>Warning: {escape(warning)}" for warning in outcome.warnings)
+    return f'<p><a href="{link}/">{escape(outcome.line())}</a>{warnings}{picture}</p>'

@@ -73,7 +73,8 @@ class Workplace:
         status: str = "done"
         error: str | None = None
         psnr: float | None = None
-        (job.folder / TRACE).unlink(missing_ok=True)
+        with suppress(OSError):  # it was never written, or the folder cannot be
+            (job.folder / TRACE).unlink()
         try:
             self._equipment = self._equipment or Equipment(self._config, self._model)
             result = reconstruct_with(

@@ -1,4 +1,7 @@
-"""What a run tells the person who waits: stages with loss and time left, notes and warnings."""
+"""What a run tells the person who waits: stages with loss and time, notes and warnings.
+
+No time left is told: most stages end when their loss stands still, long before their last iteration.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 
@@ -67,7 +70,7 @@ class Bars:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[loss]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeElapsedColumn(),
         )
         with RichProgress(*columns, console=self._console) as bars:
             task = bars.add_task(name, total=total, loss="")
@@ -124,9 +127,8 @@ class _Line:
         self.done, self.loss = self.done + 1, loss
         if time.monotonic() - self._said >= self._every:
             self._said = time.monotonic()
-            left = self.seconds() / self.done * max(self._total - self.done, 0)
             self._lines.note(
-                f"{self._name}: {self.done} of {self._total}, loss {loss:.4g}, about {left:.0f} s left"
+                f"{self._name}: {self.done} of at most {self._total}, {self.seconds():.0f} s, loss {loss:.4g}"
             )
 
 

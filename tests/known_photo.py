@@ -14,10 +14,11 @@ from benchmarks.ground_truth.record import GroundTruth
 from benchmarks.scoring.albedo import seen_albedo
 from benchmarks.scoring.frames import scene_of_photo
 from benchmarks.scoring.geometry import outer_skin
-from nextface.fitting.landmarks.coarse import landmark_points
+from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.landmarks.topology import MEDIAPIPE
 from nextface.models.open_head import load_open_head
-from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
 from nextface.scene import Environment
 from nextface.scene.lighting import map_directions
 from nextface.scene.raster import interpolate, rasterize_scene

@@ -16,12 +16,13 @@ from torch import Tensor
 
 import renderers
 from nextface.config import Config
-from nextface.fitting.landmarks.coarse import landmark_points
 from nextface.fitting.terms.landmark_errors import upright_axes
+from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models.face_model import FaceModel
 from nextface.person.parameters import LIGHT_LOBES, Parameters
-from nextface.person.reconstruction import Frame, Reconstruction
-from nextface.photos.observation import size_of_face
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
+from nextface.photos.shot import size_of_face
 from nextface.scene import Scene
 from nextface.scene.colour import linear_to_srgb
 from nextface.scene.geometry import focal_pixels

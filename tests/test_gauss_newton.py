@@ -8,17 +8,18 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from made_shots import made_shot, on_model
 from rendered_photo import person
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
-from nextface.fitting.landmarks.coarse import _problem, _solution, landmark_points
+from nextface.fitting.landmarks.coarse import _problem, _solution
 from nextface.fitting.statistical.gauss_newton import Problem
 from nextface.fitting.statistical.linear_image import LinearImage
 from nextface.fitting.statistical.model_slopes import ModelSlopes, ShapeSlopes, reflectance_slopes
 from nextface.fitting.statistical.normal_equations import NormalEquations, solve
 from nextface.fitting.statistical.photo_problem import PhotoProblem
-from nextface.fitting.statistical.terms import StatisticalWeights
+from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
 from nextface.fitting.statistical.unknowns import Layout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
@@ -33,6 +34,7 @@ from nextface.fitting.terms.losses import (
 )
 from nextface.fitting.terms.point_motion import image_motion, normal_motion
 from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber, pseudo_huber_weight
+from nextface.fitting.terms.shot_on_model import PosedShot, landmark_points
 from nextface.models import create as create_model
 from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
@@ -117,9 +119,7 @@ def state() -> Reconstruction:
 def photo() -> WorkingPhoto:
     """A photo whose content does not matter."""
     empty = torch.ones(SIZE, SIZE, dtype=torch.bool)
-    seen = Observation(
-        torch.zeros(SIZE, SIZE, 3), empty, ~empty, "mediapipe", torch.zeros(478, 2), {}, 300.0, 0.1
-    )
+    seen = Observation(torch.zeros(SIZE, SIZE, 3), empty, ~empty)
     return WorkingPhoto(seen, SIZE, SIZE, seen.mask)
 
 
@@ -261,7 +261,7 @@ def test_a_photo_is_shrunk_to_the_pixels_that_are_asked_for(state: Reconstructio
     mask = torch.zeros(80, 100, dtype=torch.bool)
     mask[20:60, 30:80] = True
     srgb = torch.rand(80, 100, 3, generator=torch.Generator().manual_seed(1))
-    seen = Observation(srgb, mask, ~mask, "mediapipe", torch.zeros(478, 2), {}, 300.0, 0.1)
+    seen = Observation(srgb, mask, ~mask)
     small = WorkingPhoto.of(seen, 500)
     assert (small.height, small.width) == (40, 50)
     assert int(small.observation.mask.sum()) == 500
@@ -273,12 +273,9 @@ def test_a_photo_is_shrunk_to_the_pixels_that_are_asked_for(state: Reconstructio
 
 
 def test_landmarks_of_stage_1_move_as_their_slopes_say(state: Reconstruction) -> None:
-    embedding = state.model.landmarks("mediapipe")
-    assert embedding is not None
     points = torch.rand(478, 2, generator=torch.Generator().manual_seed(2)) * SIZE
-    empty = torch.ones(SIZE, SIZE, dtype=torch.bool)
-    seen = Observation(torch.zeros(SIZE, SIZE, 3), empty, ~empty, "mediapipe", points, {}, 300.0, 0.1)
-    problem = _problem(state, seen, embedding, optimize_focal=True)
+    shot = made_shot(torch.zeros(SIZE, SIZE, 3), torch.ones(SIZE, SIZE, dtype=torch.bool), points)
+    problem = _problem(state, on_model(shot, state.model), optimize_focal=True)
     unknown = _solution(state, problem)
     slopes = torch.autograd.functional.jacobian(problem.residuals, unknown)
     assert torch.allclose(problem.jacobian(unknown), slopes, rtol=1e-6, atol=1e-8)
@@ -296,7 +293,7 @@ def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction,
     if term == "empty pixels":
         on_face = on_face.roll(5, 1)
         points = state.camera().project(landmark_points(state.vertices(), state.model, embedding))[0]
-    seen = Observation(srgb, on_face, ~on_face, "mediapipe", points, {"jawOpen": 0.6}, 300.0, 0.1)
+    shot = made_shot(srgb, on_face, points, clipped=~on_face, blendshapes={"jawOpen": 0.6})
     layout = Layout.of(state.parameters, geometry=True)
     model = model_slopes(state)
 
@@ -304,13 +301,15 @@ def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction,
         """Of the loss and of the equations, with these weights and no others."""
         weights = dict.fromkeys((item.name for item in fields(StatisticalWeights)), 0.0) | chosen
         problem = PhotoProblem(
-            WorkingPhoto.of(seen, 10**6),
-            seen,
-            embedding,
-            LandmarkWhitening.of(torch.linspace(0.1, 1, 478), embedding.errors, state.camera(), 60.0),
+            WorkingPhoto.of(shot.observation, 10**6),
+            PosedShot(
+                shot,
+                state.model,
+                embedding,
+                LandmarkWhitening.of(torch.linspace(0.1, 1, 478), embedding.errors, state.camera(), 60.0),
+            ),
             VertexRenderer(),
-            StatisticalWeights(**weights),
-            optimize_focal=True,
+            StatisticalSettings(StatisticalWeights(**weights), iterations=1, optimize_focal=True),
         )
         image = problem.drawn(state)
         leaves = {name: getattr(state.parameters, name).clone().requires_grad_() for name in layout.sizes}
@@ -346,8 +345,9 @@ def test_what_is_known_of_the_person_counts_once_whatever_the_number_of_photos(
     embedding = state.model.landmarks("mediapipe")
     assert embedding is not None
     whitening = LandmarkWhitening.of(torch.linspace(0.1, 1, 478), None, state.camera(), 60.0)
-    seen = replace(photo.observation, landmarks=torch.linspace(0, SIZE, 956).view(478, 2))
-    rest = (replace(photo, observation=seen), seen, embedding, whitening, VertexRenderer(), nothing, True)
+    shot = made_shot(photo.observation.srgb, photo.reach, torch.linspace(0, SIZE, 956).view(478, 2))
+    settings = StatisticalSettings(nothing, iterations=1, optimize_focal=True)
+    rest = (photo, PosedShot(shot, state.model, embedding, whitening), VertexRenderer(), settings)
     identity, albedo = state.parameters.identity[0], state.parameters.albedo[0]
     expected = torch.cat([2 * 0.02 * identity, 2 * 3.0 / len(albedo) * albedo])
     for count in (1, 3):

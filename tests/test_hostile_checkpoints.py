@@ -21,7 +21,8 @@ from nextface.errors import CheckpointError
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.parameters import LIGHT_LOBES
-from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
 
 Arrays = dict[str, Any]
 

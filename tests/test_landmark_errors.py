@@ -7,15 +7,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from made_shots import made_shot
 from rendered_photo import person, rigid_distance
 from torch import Tensor
 
-from nextface.fitting.landmarks.coarse import fit_landmarks, landmark_points
+from nextface.fitting.landmarks.coarse import fit_landmarks
 from nextface.fitting.terms.landmark_errors import INDEPENDENT_LANDMARKS, POINT_ERROR, LandmarkWhitening
+from nextface.fitting.terms.shot_on_model import ShotOnModel, landmark_points
 from nextface.landmarks.errors import common_errors, mirrored
 from nextface.models import create as create_model
 from nextface.models.face_model import LandmarkErrors
-from nextface.photos.observation import Observation, size_of_face
+from nextface.photos.shot import size_of_face
 from nextface.scene import Camera
 
 POINTS, MODES = 30, 4
@@ -143,11 +145,11 @@ def test_stage_1_is_nearer_to_the_truth_if_it_knows_how_landmarks_err() -> None:
         blank = torch.zeros(256, 256)
         focal = float(truth.parameters.focal.exp())
         photo = blank[..., None].expand(-1, -1, 3)
-        seen = Observation(photo, blank == 0, blank > 0, "mediapipe", true, {}, focal, 0.01)
+        shot = made_shot(photo, blank == 0, true, focal, 0.01)
         nobody = replace(truth.parameters, identity=torch.zeros(1, model.identity_size), expression=still)
         for embedding in (plain, replace(plain, errors=errors)):
             start = truth.with_parameters(nobody)
-            fitted = fit_landmarks(start, [seen], [embedding], 30, True, lambda _: None)
+            fitted = fit_landmarks(start, [ShotOnModel(shot, model, embedding)], 30, True, lambda _: None)
             shapes = [model.vertices(one.parameters.identity, still)[0, face] for one in (fitted, truth)]
             distances.append(rigid_distance(*shapes))
     independent, common = torch.tensor(distances).view(-1, 2).mean(0)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from made_shots import made_shot
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from nextface.fitting.refinement.domains import TexelDomain, VertexDomain, doubled
@@ -21,11 +22,6 @@ def observation(value: float = 0.5, size: int = 32, **changes: object) -> Observ
         "srgb": torch.full((size, size, 3), value),
         "mask": torch.ones(size, size, dtype=torch.bool),
         "clipped": torch.zeros(size, size, dtype=torch.bool),
-        "detector": "mediapipe",
-        "landmarks": torch.tensor([[0.0, 0.0], [100.0, 100.0], [50.0, 50.0]]),
-        "blendshapes": {},
-        "focal": 300.0,
-        "focal_spread": 0.2,
     }
     return Observation(**(fields | changes))  # type: ignore[arg-type]
 
@@ -86,17 +82,18 @@ def test_clipped_pixels_count_only_while_the_render_is_darker():
 
 def test_a_face_that_falls_short_of_the_mask_is_pulled_over_it():
     seen = observation()
+    shot = made_shot(seen.srgb, seen.mask, torch.tensor([[0.0, 0.0], [100.0, 100.0], [50.0, 50.0]]))
     alpha = torch.ones(32, 32)
     alpha[:, 20:] = 0
     outline = torch.stack([torch.full((32,), 20.0), torch.arange(32) + 0.5], 1).requires_grad_()
-    loss = coverage_term(outline, alpha, seen)
+    loss = coverage_term(outline, alpha, shot)
     loss.backward()
     assert float(loss) > 0 and float(outline.grad[:, 0].max()) < 0  # type: ignore[index]  # descent moves right
     wider = outline.detach() + torch.tensor([4.0, 0.0])
     less = alpha.clone()
     less[:, 20:24] = 1
-    assert float(coverage_term(wider, less, seen)) < float(loss)
-    assert float(coverage_term(outline, torch.ones(32, 32), seen)) == 0
+    assert float(coverage_term(wider, less, shot)) < float(loss)
+    assert float(coverage_term(outline, torch.ones(32, 32), shot)) == 0
 
 
 def test_even_grey_light_as_cameras_expose_for_it_is_free_and_colour_costs_most():

@@ -19,7 +19,7 @@ from fixture_model import Sheet, make_sheet
 
 from nextface import Config, reconstruct
 from nextface.errors import CheckpointError
-from nextface.fitting.landmarks.coarse import landmark_points
+from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.landmarks import MEDIAPIPE
 from nextface.landmarks.embedding.cache import load_or_compute
 from nextface.models.face_model import LandmarkEmbedding

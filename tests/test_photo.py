@@ -6,14 +6,17 @@ import os
 import struct
 import sys
 import zlib
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IFDRational
 
 from nextface.errors import PhotoError
+from nextface.photos.exif import CameraId
 from nextface.photos.photo import Photo, crop_to_box, load_photo
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
@@ -154,6 +157,41 @@ def test_focal_length(tmp_path: Path, written: int, expected: float | None) -> N
     exif.get_ifd(0x8769)[0xA405] = written
     Image.fromarray(gradient()).save(tmp_path / "photo.jpg", exif=exif)
     assert load_photo(tmp_path / "photo.jpg").focal_35mm == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (("2024:02:29 12:30:45", "", ""), datetime(2024, 2, 29, 12, 30, 45)),
+        (("2024:02:29 12:30:45", "07", "+02:00"), datetime(2024, 2, 29, 10, 30, 45, 70_000, timezone.utc)),
+        (("2024:02:29 12:30:45", "1234567", "east"), datetime(2024, 2, 29, 12, 30, 45, 123_456)),
+        (("0000:00:00 00:00:00", "", ""), None),
+        (("yesterday", "5", ""), None),
+    ],
+)
+def test_the_time_a_photo_was_taken(
+    tmp_path: Path, written: tuple[str, str, str], expected: datetime | None
+) -> None:
+    exif = Image.Exif()
+    for tag, text in zip((0x9003, 0x9291, 0x9011), written, strict=True):
+        exif.get_ifd(0x8769)[tag] = text
+    Image.fromarray(gradient()).save(tmp_path / "photo.jpg", exif=exif)
+    taken = load_photo(tmp_path / "photo.jpg").taken
+    assert taken == expected
+    assert taken is None or (taken.tzinfo is None) == (expected is not None and expected.tzinfo is None)
+
+
+def test_the_camera_that_took_a_photo(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    Image.fromarray(gradient()).save(tmp_path / "photo.jpg", exif=exif)
+    assert load_photo(tmp_path / "photo.jpg").camera is None
+    exif[0x010F], exif[0x0110] = "Maker\0", "Model 5 "
+    exif.get_ifd(0x8769)[0xA431], exif.get_ifd(0x8769)[0x920A] = "0042", IFDRational(247, 10)
+    Image.fromarray(gradient()).save(tmp_path / "photo.jpg", exif=exif)
+    assert load_photo(tmp_path / "photo.jpg").camera == CameraId("Maker", "Model 5", "0042", 24.7)
+    exif.get_ifd(0x8769)[0x920A] = IFDRational(1, 0)
+    Image.fromarray(gradient()).save(tmp_path / "photo.jpg", exif=exif)
+    assert load_photo(tmp_path / "photo.jpg").camera == CameraId("Maker", "Model 5", "0042", None)
 
 
 @pytest.mark.parametrize("sixteen", [False, True])

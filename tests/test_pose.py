@@ -16,7 +16,8 @@ from nextface.fitting.landmarks.coarse import initial_pose
 from nextface.fitting.terms.point_motion import image_motion
 from nextface.models import create as create_model
 from nextface.person.checkpoint import CHECKPOINT_VERSION, Checkpoint, save_checkpoint
-from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
 from nextface.scene import Camera
 from nextface.scene.geometry import facing, pose_matrix, pose_of, rotation_vector
 

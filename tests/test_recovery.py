@@ -29,7 +29,8 @@ from nextface.fitting.terms.losses import PhotoTerm
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.reconstruction import Reconstruction
-from nextface.preparation.prepare import Prepared, prepare
+from nextface.photos.shot import Shot
+from nextface.preparation.prepare import prepare
 from nextface.scene.lighting import cosine_kernel, scale_bands, sh_basis, to_light_frame
 from renderers.settings import Settings
 
@@ -115,7 +116,7 @@ def test_the_skin_has_its_colour_up_to_the_brightness_of_the_light(recovered: Re
 
 
 @pytest.fixture(scope="module")
-def portrait(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Shot:
     """The bundled portrait as the stages see it."""
     config = Config(**SMALL)  # type: ignore[arg-type]
     return prepare(PORTRAIT, config, tmp_path_factory.mktemp("prepared"), "cpu", None, None, None)
@@ -128,12 +129,12 @@ def at_distance(state: Reconstruction, factor: float) -> Reconstruction:
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_shrinking_the_face_never_lowers_the_loss(portrait_run, portrait: Prepared, stage: int) -> None:  # type: ignore[no-untyped-def]
+def test_shrinking_the_face_never_lowers_the_loss(portrait_run, portrait: Shot, stage: int) -> None:  # type: ignore[no-untyped-def]
     """Empty pixels of the mask cost more than badly explained ones, whatever the light is so far."""
     assert portrait_run.process.returncode == 0, portrait_run.process.stderr
     state = fitted_state(portrait_run.folder, portrait, stage)
     renderer = renderers.create(portrait_run.backend, Settings("cpu"))
-    observation = portrait.target.observation
+    observation = portrait.observation
     try:
         for brightness in (0.1, 1.0, 3.0):
             light = state.parameters.light + torch.log(torch.tensor(brightness))
@@ -152,7 +153,7 @@ def test_shrinking_the_face_never_lowers_the_loss(portrait_run, portrait: Prepar
         renderer.close()
 
 
-def fitted_state(folder: Path, portrait: Prepared, stage: int) -> Reconstruction:
+def fitted_state(folder: Path, portrait: Shot, stage: int) -> Reconstruction:
     """What a finished run had after a stage."""
     model = create_model("open")
     checkpoint = Checkpoint.load(folder / "checkpoints" / f"stage{stage}.npz", model)

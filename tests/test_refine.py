@@ -7,12 +7,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from made_shots import made_shot
 from rendered_photo import person
 from torch import Tensor
 
 from nextface.config import Config
 from nextface.fitting.refinement.domains import TexelDomain
-from nextface.fitting.refinement.refine import COOLING, LAST_RATE, SETTLING, WARM_UP, MapWeights, _Rates, refine
+from nextface.fitting.refinement.refine import (
+    COOLING,
+    LAST_RATE,
+    SETTLING,
+    WARM_UP,
+    MapWeights,
+    RefinementSettings,
+    _Rates,
+    refine,
+)
 from nextface.fitting.refinement.space import (
     TEXELS_PER_PIXEL,
     _doubling_size,
@@ -21,9 +31,9 @@ from nextface.fitting.refinement.space import (
     refinement_space,
 )
 from nextface.fitting.refinement.visibility import UNLIKE, believed, grown, vertex_visibility
+from nextface.fitting.terms.watcher import Watcher
 from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.models import create as create_model
-from nextface.photos.observation import Observation
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.baking import bake_vertices
 from nextface.scene.colour import linear_to_srgb
@@ -70,14 +80,15 @@ def test_texels_are_as_fine_as_the_photo_and_no_finer_than_asked_for() -> None:
     sizes = {}
     for pixels in (96, 192):
         state = person(model, pixels)
-        base, domain = refinement_space(state, 2048, False)
+        space = refinement_space(state, 2048, False)
+        base, domain = space.base, space.domain
         assert isinstance(domain, TexelDomain)
         sizes[pixels] = domain.covered.shape[0]
         assert base.diffuse.shape == (1, sizes[pixels], sizes[pixels], 3)
         assert sizes[pixels] == _doubling_size(TEXELS_PER_PIXEL * _pixels_per_map(state.scene()))
     assert 96 < sizes[192] < 2048
     assert sizes[192] == pytest.approx(2 * sizes[96], rel=0.15)
-    assert refinement_space(person(model, 192), 64, False)[0].diffuse.shape[1] == 64
+    assert refinement_space(person(model, 192), 64, False).base.diffuse.shape[1] == 64
 
 
 def course(losses: list[float], iterations: int, noisy: bool) -> list[float]:
@@ -129,8 +140,8 @@ def default_weights() -> dict[str, MapWeights]:
 def test_wrong_highlights_become_gloss_rather_than_diffuse_colour() -> None:
     """A dark face shines in spots that stage 2 does not know; shape, light and diffuse albedo it knows."""
     state = person(create_model("open"), 96)
-    base, domain = refinement_space(state, 512, on_vertices=False)
-    base = replace(base, diffuse=0.15 * base.diffuse)
+    space = refinement_space(state, 512, on_vertices=False)
+    base = replace(space.base, diffuse=0.15 * space.base.diffuse)
     scene, size = state.scene(), base.diffuse.shape[1]
     face = bake_vertices(state.model.regions["face"].float()[None, :, None], scene.mesh, size)
     wave = torch.sin(16 * math.pi * (torch.arange(size) + 0.5) / size)
@@ -141,25 +152,13 @@ def test_wrong_highlights_become_gloss_rather_than_diffuse_colour() -> None:
         photo = renderer.render(replace(scene, material=replace(base, specular=glossy)), 1, 0)[0]
     srgb = torch.from_numpy(linear_to_srgb(photo[..., :3].clamp(0, 1).numpy())).float()
     mask = photo[..., 3] > 0.99
-    seen = Observation(srgb, mask, srgb.amax(-1) >= 1, "mediapipe", torch.zeros(2, 2), {}, 96.0, 0.1)
+    shot = made_shot(srgb, mask, clipped=srgb.amax(-1) >= 1)
     visible = bake_vertices(vertex_visibility(scene, mask)[None], scene.mesh, size) * face > 0.9
 
     def corrections(weights: dict[str, MapWeights]) -> tuple[Tensor, Tensor]:
         """Those of the diffuse map, as brightness, and of F0: latent units at the texels compared."""
-        found = refine(
-            state,
-            base,
-            domain,
-            [seen],
-            renderer,
-            weights,
-            light_weight=0.2,
-            iterations=50,
-            samples=1,
-            seed=0,
-            progress=lambda _: None,
-            on_iteration=lambda *_: None,
-        ).material
+        settings = RefinementSettings(weights, light=0.2, iterations=50, samples=1, seed=0)
+        found = refine(state, replace(space, base=base), [shot], renderer, settings, Watcher()).material
         assert found is not None
         diffuse = (to_latent(found.diffuse, "diffuse") - to_latent(base.diffuse, "diffuse")).mean(
             -1, keepdim=True

@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import PORTRAIT
 from ctrl_c import PressesCtrlC
+from made_shots import made_shot, on_model
 from PIL import Image
 from rendered_photo import fitting_config, person, photograph
 from torch import Tensor
@@ -23,19 +24,20 @@ from typer.testing import CliRunner
 
 from nextface import Config, cli, reconstruct, reconstruct_shared
 from nextface.errors import CheckpointError, FaceNotFoundError, Interrupted
-from nextface.fitting.landmarks.coarse import fit_landmarks, landmark_points
-from nextface.fitting.refinement.refine import MapWeights, refine
+from nextface.fitting.landmarks.coarse import fit_landmarks
+from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
 from nextface.fitting.refinement.space import refinement_space
 from nextface.fitting.refinement.visibility import relative_visibility
 from nextface.fitting.statistical.adam import _priors, fit_statistical
-from nextface.fitting.statistical.terms import StatisticalWeights
+from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
 from nextface.fitting.terms.accumulation import PHOTO_SCALE, PhotoLosses, Shared, differentiate
 from nextface.fitting.terms.losses import PhotoTerm
+from nextface.fitting.terms.shot_on_model import ShotOnModel, landmark_points
+from nextface.fitting.terms.watcher import Watcher
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.parameters import OF_THE_PERSON, Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Observation
 from nextface.scene import Material
 from nextface.system.progress import Silent
 from renderers.vertex.renderer import VertexRenderer
@@ -55,10 +57,10 @@ def in_photos(sizes: Sequence[int] = SIZES) -> Reconstruction:
     )
 
 
-def seen(truth: Reconstruction, noise: float = 0.0) -> list[Observation]:
+def shots_of(truth: Reconstruction, noise: float = 0.0) -> list[ShotOnModel]:
     """What photos of the truth show, drawn without rays, with noise on the landmarks (fraction of the face)."""
     random = torch.Generator().manual_seed(3)
-    observations = []
+    shots = []
     embedding = truth.model.landmarks("mediapipe")
     assert embedding is not None
     for photo in range(len(truth)):
@@ -72,9 +74,8 @@ def seen(truth: Reconstruction, noise: float = 0.0) -> list[Observation]:
         encoded = image[..., :3].clamp(0, 1) ** (1 / 2.2)
         mask = image[..., 3] > 0.5
         focal = float(truth.parameters.focal[photo].exp())
-        clipped = torch.zeros_like(mask)
-        observations.append(Observation(encoded, mask, clipped, "mediapipe", landmarks, {}, focal, 0.03))
-    return observations
+        shots.append(on_model(made_shot(encoded, mask, landmarks, focal, 0.03), truth.model))
+    return shots
 
 
 # One graph at a time
@@ -83,7 +84,7 @@ def seen(truth: Reconstruction, noise: float = 0.0) -> list[Observation]:
 def test_photo_by_photo_gives_the_gradient_of_the_sum() -> None:
     """Also through what the photos share, and with a regulariser of it."""
     truth, renderer = in_photos(), VertexRenderer()
-    observations = seen(truth)
+    observations = [shot.observation for shot in shots_of(truth)]
     albedo = torch.zeros_like(truth.parameters.albedo).requires_grad_()
     light = truth.parameters.light.clone().requires_grad_()
     parts = [albedo, light]
@@ -156,17 +157,16 @@ def test_memory_does_not_grow_with_the_number_of_photos(stage: int, monkeypatch:
 
 def fit(truth: Reconstruction, stage: int, iterations: int = 2) -> Reconstruction:
     """A few iterations of stage 2 or 3, without rays."""
-    observations, renderer = seen(truth), VertexRenderer()
-    embedding = truth.model.landmarks("mediapipe")
-    assert embedding is not None
+    shots, renderer = shots_of(truth), VertexRenderer()
     if stage == 2:
         weights = StatisticalWeights(1.0, 0.5, 3.0, 0.2, 0.2)
-        rest = (iterations, 1, 0, True, lambda loss: None, lambda iteration, state: None)
-        return fit_statistical(truth, observations, [embedding] * len(truth), renderer, weights, *rest)
-    base, domain = refinement_space(truth, 256, True)
+        return fit_statistical(
+            truth, shots, renderer, StatisticalSettings(weights, iterations, True), Watcher()
+        )
+    space = refinement_space(truth, 256, True)
     maps = {kind: MapWeights(1.0, 1.0, 1.0) for kind in ("diffuse", "specular", "roughness")}
-    rest = (0.2, iterations, 1, 0, lambda loss: None, lambda iteration, state: None)
-    return refine(truth, base, domain, observations, renderer, maps, *rest)
+    settings = RefinementSettings(maps, 0.2, iterations, samples=1, seed=0)
+    return refine(truth, space, [one.shot for one in shots], renderer, settings, Watcher())
 
 
 def test_more_photos_mean_more_evidence_against_the_same_prior() -> None:
@@ -193,10 +193,10 @@ def test_more_photos_mean_more_evidence_against_the_same_prior() -> None:
 
 def test_stage_1_knows_the_person_better_from_all_photos() -> None:
     truth = in_photos()
-    observations = seen(truth, noise=0.01)
-    embedding = truth.model.landmarks("mediapipe")
-    assert embedding is not None
-    embedding = replace(embedding, errors=None)  # the noise here is independent
+    shots = [
+        replace(shot, embedding=replace(shot.embedding, errors=None))  # the noise here is independent
+        for shot in shots_of(truth, noise=0.01)
+    ]
     mean = replace(
         truth.parameters,
         identity=torch.zeros_like(truth.parameters.identity),
@@ -215,11 +215,8 @@ def test_stage_1_knows_the_person_better_from_all_photos() -> None:
     def quietly(cost: float) -> None:
         pass
 
-    together = fit_landmarks(start, observations, [embedding] * 3, 60, False, quietly)
-    alone = [
-        fit_landmarks(start[photo], [observations[photo]], [embedding], 60, False, quietly)
-        for photo in range(3)
-    ]
+    together = fit_landmarks(start, shots, 60, False, quietly)
+    alone = [fit_landmarks(start[photo], [shots[photo]], 60, False, quietly) for photo in range(3)]
     assert together.parameters.identity.shape == truth.parameters.identity.shape
     assert shape_error(together) < 0.9 * np.mean([shape_error(one) for one in alone])
     for photo in range(3):
@@ -230,7 +227,7 @@ def test_stage_1_knows_the_person_better_from_all_photos() -> None:
 def test_a_pixel_counts_as_much_as_its_photo_shows_it_best() -> None:
     truth = in_photos((96, 96, 96))
     scenes = [truth.scene(photo) for photo in range(3)]
-    masks = [observation.mask for observation in seen(truth)]
+    masks = [shot.observation.mask for shot in shots_of(truth)]
     assert torch.equal(relative_visibility(scenes[:1], masks[:1])[0], torch.ones(96, 96))
     shares = relative_visibility(scenes, masks)
     sides = [

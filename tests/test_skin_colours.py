@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from made_shots import made_shot, on_model
 from rendered_photo import person
 from scipy.optimize import least_squares
 from skimage.color import lab2rgb, rgb2lab
@@ -16,14 +17,14 @@ from torch import Tensor
 
 from benchmarks.scoring.albedo import typology_angle
 from nextface.config import DEFAULTS
-from nextface.fitting.landmarks.coarse import landmark_points
 from nextface.fitting.landmarks.illumination import guess_light
-from nextface.fitting.statistical.adam import StatisticalWeights
+from nextface.fitting.statistical.adam import StatisticalSettings, StatisticalWeights
 from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
 from nextface.fitting.terms.losses import WHITE_CARD
+from nextface.fitting.terms.shot_on_model import landmark_points
+from nextface.fitting.terms.watcher import Watcher
 from nextface.models.open_head import Appearance, load_open_head
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Observation
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 from nextface.scene.lighting import cosine_kernel, fibonacci_directions, scale_bands, sh_basis
 from nextface.scene.raster import interpolate, rasterize_scene
@@ -166,20 +167,15 @@ def test_stage_2_tells_dark_skin_from_dim_light(name: str, card: float) -> None:
     points = torch.zeros(478, 2)
     points[embedding.indices] = truth.camera().project(landmark_points(truth.vertices(), model, embedding))[0]
     photo = torch.from_numpy(linear_to_srgb(image[..., :3].clamp(0, 1).numpy()))
-    seen = Observation(
-        photo, shows, (photo >= 1).any(-1), "mediapipe", points, {}, float(truth.parameters.focal.exp()), 0.03
-    )
+    focal, clipped = float(truth.parameters.focal.exp()), (photo >= 1).any(-1)
+    shot = made_shot(photo, shows, points, focal, 0.03, clipped)
     start = truth.with_parameters(replace(truth.parameters, albedo=torch.zeros_like(truth.parameters.albedo)))
     weights = StatisticalWeights(*(DEFAULTS[f"weight{kind}"] for kind in WEIGHTS))
-    found = fit_by_gauss_newton(
-        guess_light(start, seen), [seen], [embedding], renderer, weights, 12, False, ignore, ignore
-    )
+    settings = StatisticalSettings(weights, iterations=12, optimize_focal=False)
+    lit = guess_light(start, shot.observation)
+    found = fit_by_gauss_newton(lit, [on_model(shot, model)], renderer, settings, Watcher())
     true_tone = tone_of(truth, painted.diffuse[0])
     assert abs(tone_of(found, found.model_material().diffuse[0]) - true_tone) < 15
 
 
 WEIGHTS = ("Landmarks", "Identity", "Expression", "Albedo", "Light")
-
-
-def ignore(*_: object) -> None:
-    """Listen to no progress."""

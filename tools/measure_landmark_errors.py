@@ -21,15 +21,16 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from nextface.fitting.landmarks.coarse import landmark_points
 from nextface.fitting.terms.landmark_errors import upright_axes
+from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.landmarks.embedding.views import detector_points, picture_of
 from nextface.landmarks.errors import common_errors, mirrored
 from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import LANDMARK_ERRORS, OpenHead, load_open_head
 from nextface.person.parameters import LIGHT_LOBES, Parameters
-from nextface.person.reconstruction import Frame, Reconstruction
-from nextface.photos.observation import size_of_face
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
+from nextface.photos.shot import size_of_face
 from nextface.scene.lighting import fibonacci_directions
 from nextface.system.atomic import replacing
 from renderers.vertex.renderer import VertexRenderer

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.ground_truth.record import GroundTruth
-from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
 from nextface.photos.photo import area_averaged
 from nextface.scene import Scene
 

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from benchmarks.alignment import Similarity, Surface
 from benchmarks.ground_truth.record import GroundTruth
 from benchmarks.scoring.frames import scene_of_photo
-from nextface.fitting.landmarks.coarse import landmark_points
+from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.landmarks.embedding.compute import BEHIND_SKIN
 from nextface.landmarks.topology import MEDIAPIPE
 from nextface.models.face_model import FaceModel, LandmarkEmbedding

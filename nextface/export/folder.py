@@ -15,7 +15,7 @@ from nextface.export.maps import write_maps
 from nextface.export.mesh import write_obj
 from nextface.export.pictures import clay_material, encode, over_black, panels, psnr, reflectance_images
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Target
+from nextface.photos.shot import Shot
 from nextface.scene import Material, Mesh
 from nextface.scene.baking import bake_vertices
 from nextface.scene.geometry import rotation_vector
@@ -33,10 +33,10 @@ def draw(
         return encode(renderer.render(reconstruction.scene(photo), samples, seed)[0])
 
 
-def compare(encoded: np.ndarray, target: Target) -> dict[str, float | None]:
+def compare(encoded: np.ndarray, shot: Shot) -> dict[str, float | None]:
     """PSNR in dB of an 8-bit RGBA render against the photo, over the loss's mask and over the whole oval."""
     shown = over_black(encoded)
-    return {"psnr": psnr(shown, target.srgb8, target.mask), "psnrOval": psnr(shown, target.srgb8, target.oval)}
+    return {"psnr": psnr(shown, shot.srgb8, shot.mask), "psnrOval": psnr(shown, shot.srgb8, shot.oval)}
 
 
 def map_material(reconstruction: Reconstruction, resolution: int) -> Material | None:
@@ -56,7 +56,7 @@ def map_material(reconstruction: Reconstruction, resolution: int) -> Material | 
 @torch.no_grad()
 def write_results(
     reconstruction: Reconstruction,
-    targets: Sequence[Target],
+    shots: Sequence[Shot],
     renderer: Renderer,
     folder: Path,
     samples: int,
@@ -70,7 +70,7 @@ def write_results(
 
     Parameters
     ----------
-    targets: the photos, one for each of the reconstruction's.
+    shots: the photos, one for each of the reconstruction's.
     samples: light paths a pixel of the reconstruction; the picture of the light has half of them.
     resolution: of maps that must still be baked.
     """
@@ -78,7 +78,7 @@ def write_results(
     names = write_maps(maps, folder, reconstruction.confidence) if maps else {}
     write_obj(folder / NEUTRAL_MESH, _neutral(reconstruction), names)
     figures = []
-    for photo, target in enumerate(targets):
+    for photo, shot in enumerate(shots):
         encoded = draw(reconstruction, renderer, samples, seed, photo)
         scene = reconstruction.scene(photo)
         clay = scene.with_material(clay_material(scene))
@@ -86,9 +86,9 @@ def write_results(
         files = {**names, "mesh": f"mesh{photo}.obj", "meshNeutral": NEUTRAL_MESH}
         for kind, image in {
             "reconstruction": encoded,
-            "render": panels(target.srgb8, encoded, light, reflectance_images(scene)),
-            "input": target.srgb8,
-            "mask": target.mask,
+            "render": panels(shot.srgb8, encoded, light, reflectance_images(scene)),
+            "input": shot.srgb8,
+            "mask": shot.mask,
         }.items():
             files[kind] = f"{kind}_{photo}.png"
             write_png(folder / files[kind], image.astype(float) / (1 if image.dtype == bool else 255))
@@ -98,7 +98,7 @@ def write_results(
         if (folder / f"landmarks_{photo}.png").exists():
             files["landmarks"] = f"landmarks_{photo}.png"
         write_json(folder / f"scene_{photo}.json", scene_description(reconstruction[photo], files))
-        figures.append(compare(encoded, target))
+        figures.append(compare(encoded, shot))
     return figures
 
 

@@ -16,7 +16,8 @@ from nextface.errors import CheckpointError
 from nextface.models.face_model import FaceModel
 from nextface.person.checkpoint_contents import CheckpointContents
 from nextface.person.parameters import LIGHT_LOBES, OF_THE_PERSON, Parameters
-from nextface.person.reconstruction import Frame, Reconstruction
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
 from nextface.photos.photo import THUMBNAIL_SHAPE
 from nextface.scene import Material
 from nextface.scene.geometry import pose_of, rotation_matrix

@@ -6,26 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nextface.models.face_model import FaceModel
 from nextface.person.parameters import LIGHT_LOBES, Parameters
+from nextface.photos.frame import Frame
 from nextface.scene import Camera, Environment, Material, Mesh, Rig, Scene
 from nextface.scene.geometry import facing, intrinsic_matrix
 from nextface.scene.lighting import positive_lobes, sh_rotation
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The processed photo as a camera sees it."""
-
-    width: int  # pixels
-    height: int  # pixels
-    principal: Tensor  # [1, 2] pixels: the centre of the uncropped photo, carried through the crop
-    photo_to_image: np.ndarray  # [2, 3] float64, pixels of the uncropped photo to pixels of this frame
-    thumbnail: np.ndarray | None = None  # [16, 16, 3] uint8, by which a checkpoint knows its photo
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ import importlib.util
 import io
 import warnings
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nextface.errors import PhotoError
+from nextface.photos.exif import CameraId, camera_id, time_taken
 from nextface.photos.icc import matrix_to_srgb, to_srgb
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class DecodedImage:
 
     srgb: np.ndarray  # [H, W, 3] float32 in [0, 1], sRGB-encoded
     focal_35mm: float | None  # EXIF's 35 mm equivalent focal length in mm, None where absent
+    taken: datetime | None = None  # as EXIF tells, None where absent
+    camera: CameraId | None = None  # as EXIF tells, None where absent
 
 
 def decode_image(path: Path, what: str = "photo") -> DecodedImage:
@@ -64,7 +68,7 @@ def decode_image(path: Path, what: str = "photo") -> DecodedImage:
     if alpha is not None:
         encoded = encoded * alpha + np.float32(MATTE) * (1 - alpha)
     upright = np.ascontiguousarray(_turn_upright(encoded, orientation), dtype=np.float32)
-    return DecodedImage(upright, _positive(focal))
+    return DecodedImage(upright, _positive(focal), time_taken(exif), camera_id(exif))
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from nextface.errors import PhotoError
+from nextface.photos.exif import CameraId
 from nextface.photos.image_file import decode_image
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
@@ -29,6 +31,8 @@ class Photo:
     path: Path
     srgb: np.ndarray  # [H, W, 3] float32 in [0, 1], sRGB-encoded
     focal_35mm: float | None  # EXIF's 35 mm equivalent focal length in mm, None where absent
+    taken: datetime | None = None  # as EXIF tells, None where absent
+    camera: CameraId | None = None  # as EXIF tells, None where absent
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def load_photo(path: Path | str) -> Photo:
     PhotoError: no such file, not an image, damaged, or too large.
     """
     image = decode_image(Path(path))
-    return Photo(Path(path), image.srgb, image.focal_35mm)
+    return Photo(Path(path), image.srgb, image.focal_35mm, image.taken, image.camera)
 
 
 def crop_to_box(photo: Photo, box: Sequence[float], max_resolution: int) -> CroppedPhoto:

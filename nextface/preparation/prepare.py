@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,10 @@ from nextface.errors import FaceNotFoundError
 from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks
 from nextface.landmarks.detection import detect
 from nextface.landmarks.detection.faces import SMALLEST_FACE
-from nextface.person.reconstruction import Frame
-from nextface.photos.observation import Observation, Target
+from nextface.photos.frame import Frame
+from nextface.photos.observation import Observation
 from nextface.photos.photo import CroppedPhoto, Photo, crop_to_box, load_photo
+from nextface.photos.shot import DetectedLandmarks, LensPrior, Shot
 from nextface.preparation.face_region import face_region, read_mask
 from nextface.scene.colour import srgb_to_linear
 from nextface.scene.geometry import focal_pixels
@@ -24,17 +24,6 @@ from nextface.system.atomic import replacing
 KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal length that EXIF tells
 ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
 MOSTLY_COVERED = 0.15  # share of the face oval that is not skin, from which on the user is warned
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """One photo, ready to be fitted."""
-
-    photo: Path
-    target: Target
-    frame: Frame
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
 
 
 def prepare(
@@ -47,7 +36,7 @@ def prepare(
     face: int | None = None,
     number: int = 0,
     searched: str = "searched.png",
-) -> Prepared:
+) -> Shot:
     """Load a photo, find the face and its skin, and crop to it.
 
     Saves landmarks_i.png in `folder`, or a picture of what was searched if no face is found.
@@ -99,16 +88,27 @@ def prepare(
         torch.from_numpy(crop.srgb).to(device),
         torch.from_numpy(np.ascontiguousarray(chosen)).to(device),
         torch.from_numpy(crop.clipped).to(device),
-        found.detector,
-        torch.from_numpy(points.points).float().to(device),
-        dict(found.blendshapes),
+    )
+    on_crop = torch.from_numpy(points.points).float().to(device)
+    lens = LensPrior(
         float(focal_pixels(photo.focal_35mm or config.focalLength35mm, *full)) * scale,
         KNOWN_FOCAL_SPREAD if photo.focal_35mm else ASSUMED_FOCAL_SPREAD,
     )
     centre = crop.photo_to_image @ np.array([full[0] / 2, full[1] / 2, 1])
     principal = torch.from_numpy(centre[None]).float().to(device)
     frame = Frame(width, height, principal, crop.photo_to_image, crop.thumbnail)
-    return Prepared(path, Target(observation, region.oval), frame, notes, tuple(warnings))
+    return Shot(
+        observation,
+        region.oval,
+        DetectedLandmarks(found.detector, on_crop, dict(found.blendshapes)),
+        frame,
+        lens,
+        path,
+        photo.taken,
+        photo.camera,
+        notes,
+        tuple(warnings),
+    )
 
 
 def _cropped_mask(mask: np.ndarray, photo: Photo, landmarks: Landmarks, config: Config) -> np.ndarray:

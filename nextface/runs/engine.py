@@ -13,7 +13,8 @@ from nextface.export.claim import Claim, claimed
 from nextface.models.face_model import FaceModel
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.folder import find_photos, result_name, safe_name, sidecar
-from nextface.preparation.prepare import Prepared, prepare
+from nextface.photos.shot import Shot
+from nextface.preparation.prepare import prepare
 from nextface.runs.equipment import Equipment, equipped
 from nextface.runs.run import Run
 from nextface.system.paths import given_path, given_path_or_none
@@ -93,9 +94,9 @@ def reconstruct_with(
     # A folder that is not named after its photo (beside one of the same name) cannot be said on a command line.
     command = words if folder.name == result_name(photo) else ()
     with claimed(folder, photo) as claim:
-        prepared = prepare(photo, config, folder, equipment.device, landmarks, mask, face)
-        _tell(prepared, progress)
-        run = Run([prepared], folder, config, equipment, progress, started, command)
+        shot = prepare(photo, config, folder, equipment.device, landmarks, mask, face)
+        _tell(shot, progress)
+        run = Run([shot], folder, config, equipment, progress, started, command)
         result = run.execute(checkpoint, skip_stages)
         _tidy(claim, progress)
     return result
@@ -148,8 +149,8 @@ def reconstruct_shared(
             raise PhotoError("The list of photos is empty.")
         owner, folder = listed[0], output / result_name(listed[0])
     with equipped(config, model) as equipment, claimed(folder, owner) as claim:
-        prepared = _prepare_all(listed, config, folder, equipment.device, landmarks, mask, progress)
-        run = Run(prepared, folder, config, equipment, progress, started, words)
+        shots = _prepare_all(listed, config, folder, equipment.device, landmarks, mask, progress)
+        run = Run(shots, folder, config, equipment, progress, started, words)
         result = run.execute(checkpoint, skip_stages)
         _tidy(claim, progress)
     return result
@@ -163,12 +164,12 @@ def _prepare_all(
     landmarks: Path | None,
     mask: Path | None,
     progress: Progress,
-) -> list[Prepared]:
+) -> list[Shot]:
     """The photos of one person that can be used; the others are reported and left out."""
-    usable: list[Prepared] = []
+    usable: list[Shot] = []
     for photo in photos:
         try:
-            prepared = prepare(
+            shot = prepare(
                 photo,
                 config,
                 folder,
@@ -182,8 +183,8 @@ def _prepare_all(
             progress.warn(f"{photo.name} is left out: {error}")
             continue
         progress.note(f"photo {len(usable)}: {photo.name}")
-        _tell(prepared, progress)
-        usable.append(prepared)
+        _tell(shot, progress)
+        usable.append(shot)
     if not usable:
         raise FaceNotFoundError(
             f"None of the {len(photos)} photos can be used; the warnings say why. Give the points of faces "
@@ -200,10 +201,10 @@ def _tidy(claim: Claim, progress: Progress) -> None:
         )
 
 
-def _tell(prepared: Prepared, progress: Progress) -> None:
-    for note in prepared.notes:
+def _tell(shot: Shot, progress: Progress) -> None:
+    for note in shot.notes:
         progress.note(note)
-    for warning in prepared.warnings:
+    for warning in shot.warnings:
         progress.warn(warning)
 
 

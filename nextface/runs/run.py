@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,19 @@ from nextface.export.folder import compare, draw, write_results
 from nextface.export.plots import plot_losses
 from nextface.fitting.landmarks.coarse import fit_landmarks
 from nextface.fitting.landmarks.illumination import guess_light
-from nextface.fitting.refinement.refine import MapWeights, refine
+from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
 from nextface.fitting.refinement.space import complete, refinement_space
 from nextface.fitting.statistical.adam import fit_statistical
 from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
-from nextface.fitting.statistical.terms import StatisticalWeights
+from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
+from nextface.fitting.terms.shot_on_model import ShotOnModel
+from nextface.fitting.terms.watcher import Watcher
 from nextface.fitting.transfer.renderer import can_transfer, with_transfer
 from nextface.landmarks.embedding.cache import load_or_compute
-from nextface.models.face_model import LandmarkEmbedding
 from nextface.person.checkpoint import Checkpoint, save_checkpoint
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Observation, Target
-from nextface.preparation.prepare import Prepared
+from nextface.photos.shot import Shot
 from nextface.runs.equipment import Equipment
 from nextface.runs.watch import Watch
 from nextface.scene import Scene
@@ -60,7 +61,7 @@ class Run:
         line cannot say it.
     """
 
-    prepared: Sequence[Prepared]
+    shots: Sequence[Shot]
     folder: Path
     config: Config
     equipment: Equipment
@@ -95,8 +96,8 @@ class Run:
             with self._timed("psnrStage2"):
                 statistical = replace(current, material=None)
                 before_maps = [
-                    compare(self._draw(statistical, photo), target)["psnr"]
-                    for photo, target in enumerate(self._targets)
+                    compare(self._draw(statistical, photo), shot)["psnr"]
+                    for photo, shot in enumerate(self.shots)
                 ]
             current = self._stage(3, self._refine, current)
         try:
@@ -110,19 +111,11 @@ class Run:
         write_json(self.folder / "metrics.json", metrics)
         return replace(current, metrics=metrics, folder=self.folder)
 
-    @property
-    def _targets(self) -> list[Target]:
-        return [prepared.target for prepared in self.prepared]
-
-    @property
-    def _observations(self) -> list[Observation]:
-        return [target.observation for target in self._targets]
-
     def _start(self) -> Reconstruction:
         """The mean face, in front of every camera, under even light."""
-        model, device, count = self.equipment.model, self.equipment.device, len(self.prepared)
+        model, device, count = self.equipment.model, self.equipment.device, len(self.shots)
         lobe = math.log(EVEN_RADIANCE * 4 * math.pi / LIGHT_LOBES)
-        focal = [math.log(observation.focal) for observation in self._observations]
+        focal = [math.log(shot.lens.focal) for shot in self.shots]
         parameters = Parameters(
             identity=torch.zeros(1, model.identity_size, device=device),
             expression=model.expression_prior.mean.to(device).repeat(count, 1),
@@ -132,7 +125,7 @@ class Run:
             focal=torch.tensor(focal, device=device),
             light=torch.full((count, LIGHT_LOBES, 3), lobe, device=device),
         )
-        frames = tuple(prepared.frame for prepared in self.prepared)
+        frames = tuple(shot.frame for shot in self.shots)
         return Reconstruction(model, parameters, frames, self.config.bands, self.config.envMapRes)
 
     def _stage(
@@ -162,18 +155,17 @@ class Run:
         return result
 
     def _coarse(self, start: Reconstruction, watch: Watch) -> Reconstruction:
-        observations, config = self._observations, self.config
-        fits = 1 if len(observations) == 1 else 2 * len(observations)
+        config, count = self.config, len(self.shots)
+        fits = 1 if count == 1 else 2 * count
         with self.progress.stage("1 landmarks", fits * config.iterStep1) as bar:
             fitted = fit_landmarks(
                 start,
-                observations,
-                self._embeddings(),
+                self._on_model,
                 config.iterStep1,
                 config.optimizeFocalLength,
                 watch.counts(bar.advance),
             )
-        lit = [guess_light(fitted[photo], seen) for photo, seen in enumerate(observations)]
+        lit = [guess_light(fitted[photo], shot.observation) for photo, shot in enumerate(self.shots)]
         return fitted.with_parameters(Parameters.joined([alone.parameters for alone in lit]))
 
     def _statistical(self, start: Reconstruction, watch: Watch) -> Reconstruction:
@@ -185,33 +177,15 @@ class Run:
             config.weightAlbedo,
             config.weightLight,
         )
+        settings = StatisticalSettings(
+            weights, config.iterStep2, config.optimizeFocalLength, config.rtTrainingSamples, config.seed
+        )
         renderer = self.equipment.renderer
         with self.progress.stage("2 statistical model", config.iterStep2) as bar:
+            watcher = Watcher(watch.counts(bar.advance), watch.keep)
             if config.lightTransfer and not config.visibilityGradients and can_transfer(renderer):
-                return fit_by_gauss_newton(
-                    start,
-                    self._observations,
-                    self._embeddings(),
-                    renderer,
-                    weights,
-                    config.iterStep2,
-                    config.optimizeFocalLength,
-                    watch.counts(bar.advance),
-                    watch.keep,
-                )
-            return fit_statistical(
-                start,
-                self._observations,
-                self._embeddings(),
-                self._still_renderer(start),
-                weights,
-                config.iterStep2,
-                config.rtTrainingSamples,
-                config.seed,
-                config.optimizeFocalLength,
-                watch.counts(bar.advance),
-                watch.keep,
-            )
+                return fit_by_gauss_newton(start, self._on_model, renderer, settings, watcher)
+            return fit_statistical(start, self._on_model, self._still_renderer(start), settings, watcher)
 
     def _refine(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config = self.config
@@ -225,44 +199,36 @@ class Run:
             )
             for kind in ("diffuse", "specular", "roughness")
         }
-        base, domain = refinement_space(start, config.textureResolution, renderer.shades_vertices)
-        observations = self._observations
-        with self.progress.stage("3 reflectance maps", config.iterStep3) as bar:
-            refined = refine(
-                start,
-                base,
-                domain,
-                observations,
-                renderer,
-                weights,
-                config.weightLight,
-                config.iterStep3,
-                config.rtTrainingSamples,
-                config.seed,
-                watch.counts(bar.advance),
-                watch.keep,
-            )
-        return complete(
-            refined, base, [observation.mask for observation in observations], config.textureResolution
+        settings = RefinementSettings(
+            weights, config.weightLight, config.iterStep3, config.rtTrainingSamples, config.seed
         )
+        space = refinement_space(start, config.textureResolution, renderer.shades_vertices)
+        with self.progress.stage("3 reflectance maps", config.iterStep3) as bar:
+            watcher = Watcher(watch.counts(bar.advance), watch.keep)
+            refined = refine(start, space, self.shots, renderer, settings, watcher)
+        return complete(refined, space.base, self._masks, config.textureResolution)
+
+    @property
+    def _masks(self) -> list[Tensor]:
+        return [shot.observation.mask for shot in self.shots]
 
     def _still_renderer(self, start: Reconstruction) -> Renderer:
         """The renderer, which draws faster as long as shapes, poses and cameras stay as they are."""
         if not self.config.lightTransfer:
             return self.equipment.renderer
         scenes = [start.scene(photo) for photo in range(len(start))]
-        masks = [observation.mask for observation in self._observations]
-        return with_transfer(self.equipment.renderer, scenes, masks, start.bands)
+        return with_transfer(self.equipment.renderer, scenes, self._masks, start.bands)
 
-    def _embeddings(self) -> list[LandmarkEmbedding]:
-        """Where each photo's landmarks lie on the model."""
+    @cached_property
+    def _on_model(self) -> list[ShotOnModel]:
+        """The photos, with the places of their landmarks on the model."""
 
         def draw_mean_face(scene: Scene) -> Tensor:
             return self.equipment.renderer.render(scene, EMBEDDING_SAMPLES, self.config.seed)
 
-        detectors = [observation.detector for observation in self._observations]
-        known = {name: load_or_compute(self.equipment.model, name, draw_mean_face) for name in set(detectors)}
-        return [known[name] for name in detectors]
+        model, detectors = self.equipment.model, {shot.landmarks.detector for shot in self.shots}
+        known = {name: load_or_compute(model, name, draw_mean_face) for name in detectors}
+        return [ShotOnModel(shot, model, known[shot.landmarks.detector]) for shot in self.shots]
 
     def _draw(self, current: Reconstruction, photo: int) -> Any:
         """A picture between the stages, which needs fewer light paths than the final one."""
@@ -273,15 +239,15 @@ class Run:
         every = self.config.debugFrequency
         if not every or iteration % every:
             return
-        for photo, target in enumerate(self._targets):
+        for photo, shot in enumerate(self.shots):
             name = f"stage{stage}_iteration{iteration:04d}" + (f"_{photo}" if photo else "")
-            write_debug(self.folder / "debug", name, state[photo], self._draw(state, photo), target)
+            write_debug(self.folder / "debug", name, state[photo], self._draw(state, photo), shot)
 
     def _write(self, current: Reconstruction, folder: Path) -> list[dict[str, float | None]]:
         config = self.config
         return write_results(
             current,
-            self._targets,
+            self.shots,
             self.equipment.renderer,
             folder,
             config.rtSamples,
@@ -298,8 +264,8 @@ class Run:
 
     def _metrics(self, figures: Sequence[dict[str, float | None]]) -> dict[str, Any]:
         photos: list[dict[str, Any]] = [
-            {"photo": prepared.photo.name, **figure, "maskShareOfOval": prepared.target.mask_share}
-            for prepared, figure in zip(self.prepared, figures, strict=True)
+            {"photo": shot.source.name, **figure, "maskShareOfOval": shot.mask_share}
+            for shot, figure in zip(self.shots, figures, strict=True)
         ]
         renderer = self.equipment.renderer
         return {
@@ -316,7 +282,7 @@ class Run:
             },
             "backend": renderer.name,
             "castsShadows": renderer.casts_shadows,
-            "device": str(self._observations[0].srgb.device),
+            "device": str(self.shots[0].observation.srgb.device),
             "seed": self.config.seed,
             "versions": versions(),
         }

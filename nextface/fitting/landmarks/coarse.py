@@ -18,16 +18,16 @@ from torch import Tensor
 
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
 from nextface.fitting.terms.point_motion import image_motion
+from nextface.fitting.terms.shot_on_model import ShotOnModel, landmark_points
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.models.slopes import shape_slopes
 from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Observation
-from nextface.scene import Camera, Scene
+from nextface.photos.shot import LensPrior
+from nextface.scene import Camera
 from nextface.scene.geometry import facing, intrinsic_matrix, pose_matrix, pose_of
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
-SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
 OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
 AT_BOUND = 1e-4  # unknowns this near to a bound stand still, and none starts nearer
 MERGES = 2  # of what several photos say of one identity; the second is a small correction
@@ -84,42 +84,6 @@ class LandmarkSurface:
         return self.origin + self.identity @ identity + self.expression @ expression
 
 
-def expected_expression(observation: Observation, model: FaceModel) -> Tensor:
-    """The expression [E] that the detector's scores let expect; the mean where they do not speak of it."""
-    expected = model.expression_prior.mean.clone()
-    for number, name in enumerate(model.expression_names):
-        if name in observation.blendshapes:
-            expected[number] = SCORE_SHARE * observation.blendshapes[name]
-    return expected
-
-
-def landmark_points(vertices: Tensor, model: FaceModel, embedding: LandmarkEmbedding) -> Tensor:
-    """Landmark positions [N, L, 3] on vertices [N, V, 3]."""
-    corners = vertices[:, model.triangles[embedding.triangles]]
-    return (corners * embedding.barycentric[..., None].to(vertices)).sum(2)
-
-
-def landmark_whitening(
-    alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding
-) -> LandmarkWhitening:
-    """What whitens the landmarks of one photo under the pose of a reconstruction (N = 1)."""
-    trust = landmark_weights(alone.scene(), embedding)
-    return LandmarkWhitening.of(trust, embedding.errors, alone.camera(), observation.face_size)
-
-
-def landmark_weights(scene: Scene, embedding: LandmarkEmbedding) -> Tensor:
-    """Trust [L] in each landmark under the pose of a scene of one photo.
-
-    Points of the face's outline lie where the photo's outline is, not on fixed skin: they count only on the
-    side that the camera sees, and less the more the surface turns away.
-    """
-    vertex = scene.mesh.triangles[embedding.triangles, 0]
-    normals = scene.camera.rotate(scene.mesh.normals)[0, vertex]
-    rays = torch.nn.functional.normalize(scene.camera.transform(scene.mesh.vertices)[0, vertex], dim=-1)
-    facing = (-(normals * rays).sum(-1)).clamp(0, 1)
-    return embedding.weights.to(facing) * torch.where(embedding.contour, facing, torch.ones_like(facing))
-
-
 def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Pose [3] and translation [3] (mm) of model points [L, 3] seen at pixels [L, 2] (SQPnP)."""
     found, rotation, translation = cv2.solvePnP(
@@ -137,8 +101,7 @@ def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[
 
 def fit_landmarks(
     reconstruction: Reconstruction,
-    observations: Sequence[Observation],
-    embeddings: Sequence[LandmarkEmbedding],
+    shots: Sequence[ShotOnModel],
     max_steps: int,
     optimize_focal: bool,
     progress: Callable[[float], None],
@@ -152,7 +115,6 @@ def fit_landmarks(
     Parameters
     ----------
     reconstruction: the start; its focal lengths, identity and expressions are kept as the start.
-    embeddings: where each photo's detector puts its points on the model.
     max_steps: upper bound of solver steps for one photo, over all linearisations.
     optimize_focal: whether focal lengths may leave their prior means.
     progress: called with a photo's cost after each evaluation.
@@ -161,22 +123,19 @@ def fit_landmarks(
     linearisations = LINEARISATIONS if reconstruction.model.linear else CURVED_LINEARISATIONS
     steps = max(max_steps // linearisations, 1)
     alone = [reconstruction[photo] for photo in range(count)]
-    start = [_start_pose(*parts) for parts in zip(alone, observations, embeddings, strict=True)]
+    start = [_start_pose(one, shot) for one, shot in zip(alone, shots, strict=True)]
     alone = [
-        _with_solution(one, torch.cat([one.parameters.identity[0].double().cpu(), pose]), seen)
-        for one, pose, seen in zip(alone, start, observations, strict=True)
+        _with_solution(one, torch.cat([one.parameters.identity[0].double().cpu(), pose]), shot.lens)
+        for one, pose, shot in zip(alone, start, shots, strict=True)
     ]
 
     def problems() -> list[_PhotoProblem]:
         """Every photo's problem, linearised around its present state."""
-        return [
-            _problem(one, seen, embedding, optimize_focal)
-            for one, seen, embedding in zip(alone, observations, embeddings, strict=True)
-        ]
+        return [_problem(one, shot, optimize_focal) for one, shot in zip(alone, shots, strict=True)]
 
     for _ in range(linearisations):
         alone = [
-            _with_solution(one, _solved(problem, _solution(one, problem), steps, progress), problem.observation)
+            _with_solution(one, _solved(problem, _solution(one, problem), steps, progress), problem.lens)
             for one, problem in zip(alone, problems(), strict=True)
         ]
     for _ in range(MERGES if count > 1 else 0):
@@ -187,7 +146,7 @@ def fit_landmarks(
         )
         unknown = [torch.cat([identity, vector[len(identity) :]]) for vector in unknown]
         alone = [
-            _with_solution(one, _solved(problem, vector, steps, progress, len(identity)), problem.observation)
+            _with_solution(one, _solved(problem, vector, steps, progress, len(identity)), problem.lens)
             for one, problem, vector in zip(alone, posed, unknown, strict=True)
         ]
     return reconstruction.with_parameters(Parameters.joined([one.parameters for one in alone]))
@@ -201,7 +160,7 @@ class _PhotoProblem:
     length over its prior mean.
     """
 
-    observation: Observation
+    lens: LensPrior
     surface: LandmarkSurface
     observed: Tensor  # [L, 2] pixels
     whitening: LandmarkWhitening
@@ -217,7 +176,7 @@ class _PhotoProblem:
         shapes = self.surface.identity.shape[-1]
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
         points = self.surface.points(identity, expression) @ pose_matrix(pose[:3]).mT + pose[3:6] * 100
-        pixels = points[:, :2] / points[:, 2:] * (self.observation.focal * pose[6].exp()) + self.principal
+        pixels = points[:, :2] / points[:, 2:] * (self.lens.focal * pose[6].exp()) + self.principal
         offsets = self.whitening.residuals(pixels - self.observed)
         expression = (expression - self.expression_prior) / self.expression_spread
         return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
@@ -226,7 +185,7 @@ class _PhotoProblem:
         """Derivatives [R, K + 7 + E] of the residuals."""
         shapes = self.surface.identity.shape[-1]
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
-        focal = self.observation.focal * pose[6:7].exp()
+        focal = self.lens.focal * pose[6:7].exp()
         camera = Camera(
             intrinsic_matrix(focal, self.principal[None]),
             pose[None, :3],
@@ -321,48 +280,47 @@ def _solved(
     return torch.cat([start[:held], torch.from_numpy(solution.x)])
 
 
-def _start_pose(alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding) -> Tensor:
+def _start_pose(alone: Reconstruction, shot: ShotOnModel) -> Tensor:
     """A pose of one photo's face within the distances that are allowed, and its expression: [7 + E]."""
     identity, expression = alone.parameters.identity[0], alone.parameters.expression[0]
-    surface = LandmarkSurface.around(alone.model, embedding, identity, expression)
+    surface = LandmarkSurface.around(alone.model, shot.embedding, identity, expression)
     points = surface.points(identity.double().cpu(), expression.double().cpu())
-    observed = observation.landmarks[embedding.indices].double().cpu()
-    rotation, translation = initial_pose(points, observed, alone.camera().intrinsics[0].cpu())
+    rotation, translation = initial_pose(
+        points, shot.detected.double().cpu(), alone.camera().intrinsics[0].cpu()
+    )
     pose = torch.from_numpy(np.concatenate([rotation, translation / 100, [0.0]]))
     depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
     pose[3:6] = pose[3:6] * depth / pose[5]
     return torch.cat([pose, expression.double().cpu()])
 
 
-def _problem(
-    alone: Reconstruction, observation: Observation, embedding: LandmarkEmbedding, optimize_focal: bool
-) -> _PhotoProblem:
+def _problem(alone: Reconstruction, shot: ShotOnModel, optimize_focal: bool) -> _PhotoProblem:
     """One photo's problem, linearised around its present state. It is solved where SciPy runs, on the CPU."""
     model, parameters = alone.model, alone.parameters
     prior = model.expression_prior
     return _PhotoProblem(
-        observation,
-        LandmarkSurface.around(model, embedding, parameters.identity[0], parameters.expression[0]),
-        observation.landmarks[embedding.indices].double().cpu(),
-        landmark_whitening(alone, observation, embedding).to(torch.float64, "cpu"),
+        shot.lens,
+        LandmarkSurface.around(model, shot.embedding, parameters.identity[0], parameters.expression[0]),
+        shot.detected.double().cpu(),
+        shot.posed(alone).whitening.to(torch.float64, "cpu"),
         (alone.frames[0].width, alone.frames[0].height),
         alone.frames[0].principal[0].double().cpu(),
-        expected_expression(observation, model).double().cpu(),
+        shot.expected_expression.double().cpu(),
         prior.spread.double().cpu(),
         (prior.low.double().cpu().numpy(), prior.high.double().cpu().numpy()),
-        observation.focal_spread if optimize_focal else 1e-4,
+        shot.lens.spread if optimize_focal else 1e-4,
     )
 
 
 def _solution(alone: Reconstruction, problem: _PhotoProblem) -> Tensor:
     """The unknowns of a photo's present state."""
     parameters = alone.parameters
-    focal = parameters.focal - np.log(problem.observation.focal)
+    focal = parameters.focal - np.log(problem.lens.focal)
     parts = [parameters.identity[0], parameters.rotation[0], parameters.translation[0] / 100]
     return torch.cat([*parts, focal, parameters.expression[0]]).double().cpu()
 
 
-def _with_solution(alone: Reconstruction, solution: Tensor, observation: Observation) -> Reconstruction:
+def _with_solution(alone: Reconstruction, solution: Tensor, lens: LensPrior) -> Reconstruction:
     """A photo's state with these unknowns."""
     old = alone.parameters
     identity, pose, expression = solution.split([old.identity.shape[1], 7, old.expression.shape[1]])
@@ -371,7 +329,7 @@ def _with_solution(alone: Reconstruction, solution: Tensor, observation: Observa
             old,
             rotation=pose[None, :3].to(old.rotation),
             translation=pose[None, 3:6].to(old.translation) * 100,
-            focal=(np.log(observation.focal) + pose[6:7]).to(old.focal),
+            focal=(np.log(lens.focal) + pose[6:7]).to(old.focal),
             identity=identity[None].to(old.identity),
             expression=expression[None].to(old.expression),
         )

@@ -13,19 +13,21 @@ are held loosely, so that they explain it: what they are kept from, the diffuse 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nextface.fitting.refinement.domains import Domain
+from nextface.fitting.refinement.space import RefinementSpace
 from nextface.fitting.refinement.uniform_adam import UniformAdam
 from nextface.fitting.refinement.visibility import relative_visibility
 from nextface.fitting.terms.accumulation import PhotoLosses, Shared, differentiate
 from nextface.fitting.terms.losses import light_term
+from nextface.fitting.terms.watcher import Watcher
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Observation
+from nextface.photos.shot import Shot
 from nextface.scene import Material, Scene
 from nextface.scene.reflectance import RANGES, from_latent, to_latent
 from renderers.renderer import Renderer
@@ -57,34 +59,38 @@ class MapWeights:
     smoothness: float
 
 
+@dataclass(frozen=True)
+class RefinementSettings:
+    """How stage 3 is done."""
+
+    weights: Mapping[str, MapWeights]  # regularisers of "diffuse", "specular" and "roughness"
+    light: float  # weight of the light's prior
+    iterations: int  # at most
+    samples: int  # light paths a pixel and iteration
+    seed: int  # of the renderer's noise
+
+
 def refine(
     reconstruction: Reconstruction,
-    base: Material,
-    domain: Domain,
-    observations: Sequence[Observation],
+    space: RefinementSpace,
+    shots: Sequence[Shot],
     renderer: Renderer,
-    weights: dict[str, MapWeights],
-    light_weight: float,
-    iterations: int,
-    samples: int,
-    seed: int,
-    progress: Callable[[float], None],
-    on_iteration: Callable[[int, Reconstruction], None],
+    settings: RefinementSettings,
+    watcher: Watcher,
 ) -> Reconstruction:
     """The reconstruction with a refined material and light.
 
     Parameters
     ----------
     reconstruction: where to start; a material of the domain's layout, from an interrupted run, is continued.
-    base: [1, ...] the statistical material in the domain's layout, which corrections are measured from.
-    weights: regularisers of "diffuse", "specular" and "roughness".
-    samples: light paths a pixel and iteration.
-    on_iteration: called after each step with its number and the current state.
+    space: where corrections live, and what they are measured from.
+    shots: the photos, one for each of the reconstruction's.
 
     Raises
     ------
     DivergedError: if the loss becomes NaN or infinite.
     """
+    base, domain, iterations = space.base, space.domain, settings.iterations
     latents = {name: to_latent(getattr(base, name).detach(), name) for name in RANGES}
     # Light glints broadly, so F0 and roughness show no fine detail: half the resolution will do.
     domains = {"diffuse": domain, "specular": domain.coarser(), "roughness": domain.coarser()}
@@ -106,14 +112,15 @@ def refine(
     optimizer = UniformAdam([*groups, ([light], LIGHT_RATE)], betas=(MOMENTUM, SCALE_MEMORY))
     rates = _Rates(iterations, renderer.noisy)
     averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
-    frozen = [reconstruction.scene(photo) for photo in range(len(observations))]
+    frozen = [reconstruction.scene(photo) for photo in range(len(shots))]
+    observations = [shot.observation for shot in shots]
     photos = PhotoLosses(
         3,
         observations,
         renderer,
         OUTLIER_RESIDUAL,
-        samples,
-        seed,
+        settings.samples,
+        settings.seed,
         FIRST_ITERATION,
         relative_visibility(frozen, [observation.mask for observation in observations]),
     )
@@ -131,16 +138,17 @@ def refine(
             return replace(frozen[photo], material=leaf, environment=current[photo].environment())
 
         # Photo terms are averaged, and all photos share the maps: their prior counts once, the lights' N times.
-        loss = light_term(light) * light_weight
+        loss = light_term(light) * settings.light
         for name in RANGES:
-            loss = loss + regulariser(corrections[name], domains[name], weights[name]) / len(frozen)
+            cost = regulariser(corrections[name], domains[name], settings.weights[name])
+            loss = loss + cost / len(frozen)
         total = photos.backward(iteration, scene_of)
         total += differentiate(loss, iteration, stage=3, shared=shared)
         optimizer.step(rates.factor())
         rates.add(total)
         averages.add(iteration)
-        progress(total)
-        on_iteration(iteration, _detached(current))
+        watcher.on_loss(total)
+        watcher.on_state(iteration, _detached(current))
         if rates.done:
             break
     averages.assign()

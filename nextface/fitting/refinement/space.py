@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,10 +21,16 @@ TEXELS_PER_PIXEL = 1.25  # along a side, at the surface's median pixel
 UNFILLED_REGIONS = ("eyes", "mouth")  # never taken from skin around them
 
 
-def refinement_space(
-    reconstruction: Reconstruction, resolution: int, on_vertices: bool
-) -> tuple[Material, Domain]:
-    """The material [1, ...] to start from and the domain to refine it in.
+@dataclass(frozen=True)
+class RefinementSpace:
+    """Where corrections of reflectance live."""
+
+    base: Material  # [1, ...] the statistical material in the domain's layout, which they are measured from
+    domain: Domain
+
+
+def refinement_space(reconstruction: Reconstruction, resolution: int, on_vertices: bool) -> RefinementSpace:
+    """The material to start from and the domain to refine it in.
 
     Texels where the model has UVs and the renderer resolves maps, else vertices. Texels are no finer than the
     photos resolve, whatever the size of the final maps: a finer correction costs more and says nothing more.
@@ -37,13 +43,12 @@ def refinement_space(
     if on_vertices or model.uvs is None:
         base = reconstruction.model_material()
         domain = VertexDomain(reconstruction.vertices()[0], model.triangles, model.mirror)
-        return Material(base.diffuse[:1], base.specular[:1], base.roughness[:1]), domain
+        return RefinementSpace(Material(base.diffuse[:1], base.specular[:1], base.roughness[:1]), domain)
     scenes = [reconstruction.scene(photo) for photo in range(len(reconstruction))]
     size = min(_doubling_size(TEXELS_PER_PIXEL * max(map(_pixels_per_map, scenes))), resolution)
     mesh = scenes[0].mesh
-    return _baked(reconstruction.model_material(), mesh, size), TexelDomain(
-        texel_points(mesh, size).covered, model.mirror is not None
-    )
+    texels = TexelDomain(texel_points(mesh, size).covered, model.mirror is not None)
+    return RefinementSpace(_baked(reconstruction.model_material(), mesh, size), texels)
 
 
 @torch.no_grad()

@@ -6,23 +6,19 @@ This is the way through the renderer's own gradients, for what light transfer ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
 from torch import Tensor
 
 from nextface.errors import DivergedError
-from nextface.fitting.landmarks.coarse import (
-    DISTANCE_RANGE,
-    expected_expression,
-    landmark_points,
-    landmark_whitening,
-)
+from nextface.fitting.landmarks.coarse import DISTANCE_RANGE
 from nextface.fitting.statistical.coverage import coverage_term
 from nextface.fitting.statistical.terms import (
     FOCAL_WEIGHT,
     OUTLIER_RESIDUAL,
+    StatisticalSettings,
     StatisticalWeights,
     expression_scale,
     focal_surprise,
@@ -30,10 +26,10 @@ from nextface.fitting.statistical.terms import (
 )
 from nextface.fitting.terms.accumulation import PhotoLosses, differentiate
 from nextface.fitting.terms.losses import light_term
-from nextface.models.face_model import LandmarkEmbedding
+from nextface.fitting.terms.shot_on_model import ShotOnModel, posed
+from nextface.fitting.terms.watcher import Watcher
 from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Observation
 from nextface.scene import Scene
 from renderers.renderer import Renderer
 
@@ -53,33 +49,25 @@ LAST_RATE = 0.1  # learning rates fall to this fraction of their start, along a 
 
 def fit_statistical(
     reconstruction: Reconstruction,
-    observations: Sequence[Observation],
-    embeddings: Sequence[LandmarkEmbedding],
+    shots: Sequence[ShotOnModel],
     renderer: Renderer,
-    weights: StatisticalWeights,
-    iterations: int,
-    samples: int,
-    seed: int,
-    optimize_focal: bool,
-    progress: Callable[[float], None],
-    on_iteration: Callable[[int, Reconstruction], None],
+    settings: StatisticalSettings,
+    watcher: Watcher,
 ) -> Reconstruction:
     """The reconstruction with all statistical parameters fitted to its photos together, by Adam.
 
     Parameters
     ----------
-    embeddings: where each photo's detector puts its points on the model.
+    shots: the photos, one for each of the reconstruction's.
     renderer: is given scenes whose geometry wants no gradients as long as only light and albedo move.
-    samples: light paths a pixel and iteration.
-    on_iteration: called after each step with its number and the current state, for debugging and interrupts.
 
     Raises
     ------
     DivergedError: if the loss or a parameter becomes NaN or infinite.
     """
-    start = reconstruction.parameters
+    start, weights, iterations = reconstruction.parameters, settings.weights, settings.iterations
     leaves = {item.name: getattr(start, item.name).detach().clone().requires_grad_() for item in fields(start)}
-    if not optimize_focal:
+    if not settings.optimize_focal:
         leaves["focal"].requires_grad_(False)
     optimizer = torch.optim.Adam(
         [
@@ -89,26 +77,22 @@ def fit_statistical(
         ],
         betas=(0.9, 0.99),
     )
-    photos = PhotoLosses(2, observations, renderer, OUTLIER_RESIDUAL, samples, seed, first_iteration=0)
+    observations = [shot.observation for shot in shots]
+    photos = PhotoLosses(
+        2, observations, renderer, OUTLIER_RESIDUAL, settings.samples, settings.seed, first_iteration=0
+    )
     appearance_only = round(LIGHT_FIRST * iterations)
-    whitenings = [
-        landmark_whitening(reconstruction[photo], *pair)
-        for photo, pair in enumerate(zip(observations, embeddings, strict=True))
-    ]
-
-    model = reconstruction.model
-    expected = torch.stack([expected_expression(seen, model) for seen in observations]).to(start.expression)
-    scale = expression_scale(model.expression_prior)
+    in_pose = posed(shots, reconstruction)
+    expected = torch.stack([shot.expected_expression for shot in shots]).to(start.expression)
+    scale = expression_scale(reconstruction.model.expression_prior)
 
     def beside(photo: int, scene: Scene, image: Tensor) -> Tensor:
         """The landmark, coverage and focal length terms of a photo."""
-        observation, embedding = observations[photo], embeddings[photo]
-        outline = scene.camera.project(scene.mesh.vertices)[0]
-        points = landmark_points(scene.mesh.vertices, reconstruction.model, embedding)
-        offsets = scene.camera.project(points)[0] - observation.landmarks[embedding.indices]
-        term = whitenings[photo].term(offsets)
-        term = term + coverage_term(outline, image[..., 3], observation)
-        surprise = focal_surprise(scene.camera.intrinsics[0, 0, 0].log(), observation)
+        posed_shot, vertices = in_pose[photo], scene.mesh.vertices
+        outline = scene.camera.project(vertices)[0]
+        term = posed_shot.whitening.term(posed_shot.offsets(vertices, scene.camera))
+        term = term + coverage_term(outline, image[..., 3], posed_shot.shot)
+        surprise = focal_surprise(scene.camera.intrinsics[0, 0, 0].log(), posed_shot.lens)
         return weights.landmarks * term + FOCAL_WEIGHT * surprise.square()
 
     for iteration in range(iterations):
@@ -133,8 +117,8 @@ def fit_statistical(
         state = current.with_parameters(Parameters(**leaves).detached())
         if not state.parameters.is_finite():
             raise DivergedError(f"A parameter became NaN or infinite in iteration {iteration} of stage 2.")
-        progress(loss)
-        on_iteration(iteration, state)
+        watcher.on_loss(loss)
+        watcher.on_state(iteration, state)
     return reconstruction.with_parameters(Parameters(**leaves).detached())
 
 

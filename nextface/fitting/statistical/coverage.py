@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nextface.photos.observation import Observation
+from nextface.photos.shot import Shot
 
 MOST_PULLS = 200  # empty pixels that pull at the face; more pull in the same directions
 
@@ -41,13 +41,13 @@ class EmptyPixels:
         return cls(pulled, torch.cdist(pulled, projected).argmin(1), weight)
 
 
-def coverage_term(projected: Tensor, alpha: Tensor, observation: Observation) -> Tensor:
+def coverage_term(projected: Tensor, alpha: Tensor, shot: Shot) -> Tensor:
     """How far a face with vertices [V, 2] and alpha [h, w] falls short of the mask: 0 where it covers it.
 
     Returns
     -------
     Squared distances in hundredths of the face's size, summed, over a hundredth of the mask's pixels.
     """
-    empty = EmptyPixels.of(observation.mask, alpha.detach(), projected.detach(), (1.0, 1.0))
-    offsets = observation.hundredths(projected[empty.vertices] - empty.pixels)
+    empty = EmptyPixels.of(shot.observation.mask, alpha.detach(), projected.detach(), (1.0, 1.0))
+    offsets = shot.landmarks.hundredths(projected[empty.vertices] - empty.pixels)
     return empty.weight * offsets.square().sum()

@@ -15,25 +15,29 @@ to nothing. Then the geometry moves with them, and rays are traced again after e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nextface.errors import DivergedError
-from nextface.fitting.landmarks.coarse import landmark_whitening
 from nextface.fitting.statistical.linear_image import LinearImage
 from nextface.fitting.statistical.model_slopes import ModelSlopes, ShapeSlopes, reflectance_slopes
 from nextface.fitting.statistical.normal_equations import NormalEquations, solve
 from nextface.fitting.statistical.photo_problem import PhotoProblem
-from nextface.fitting.statistical.terms import StatisticalWeights, person_term, person_weights
+from nextface.fitting.statistical.terms import (
+    StatisticalSettings,
+    StatisticalWeights,
+    person_term,
+    person_weights,
+)
 from nextface.fitting.statistical.unknowns import Layout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.losses import usually_exposed
-from nextface.models.face_model import LandmarkEmbedding
+from nextface.fitting.terms.shot_on_model import ShotOnModel, posed
+from nextface.fitting.terms.watcher import Watcher
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Observation
 from renderers.renderer import Transferable
 
 WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
@@ -45,14 +49,10 @@ FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-3, 2.0
 
 def fit_by_gauss_newton(
     reconstruction: Reconstruction,
-    observations: Sequence[Observation],
-    embeddings: Sequence[LandmarkEmbedding],
+    shots: Sequence[ShotOnModel],
     renderer: Transferable,
-    weights: StatisticalWeights,
-    iterations: int,
-    optimize_focal: bool,
-    progress: Callable[[float], None],
-    on_iteration: Callable[[int, Reconstruction], None],
+    settings: StatisticalSettings,
+    watcher: Watcher,
 ) -> Reconstruction:
     """The reconstruction with all statistical parameters fitted to its photos together.
 
@@ -64,12 +64,9 @@ def fit_by_gauss_newton(
     ------
     DivergedError: if the loss becomes NaN or infinite.
     """
-    steps = Steps(iterations, progress, on_iteration)
+    steps = Steps(settings.iterations, watcher)
     current = reconstruction.with_parameters(reconstruction.parameters.detached())
-    whitenings = [
-        landmark_whitening(current[photo], *pair)
-        for photo, pair in enumerate(zip(observations, embeddings, strict=True))
-    ]
+    in_pose = posed(shots, current)
     with torch.no_grad():
         start = current.parameters
         shape = ShapeSlopes(current.model, start)
@@ -77,12 +74,10 @@ def fit_by_gauss_newton(
             if not steps.left:
                 break
             photos = [
-                PhotoProblem(
-                    WorkingPhoto.of(seen, pixels), seen, embedding, whitening, renderer, weights, optimize_focal
-                )
-                for seen, embedding, whitening in zip(observations, embeddings, whitenings, strict=True)
+                PhotoProblem(WorkingPhoto.of(shot.observation, pixels), shot, renderer, settings)
+                for shot in in_pose
             ]
-            problem = Problem(photos, weights)
+            problem = Problem(photos, settings.weights)
             images = problem.drawn(current)
             if number == 0 and start.albedo.numel():
                 current = _toned(current, images, problem, steps)
@@ -96,8 +91,7 @@ class Steps:
     """Counts and reports steps."""
 
     left: int  # that may still be taken
-    progress: Callable[[float], None]
-    on_iteration: Callable[[int, Reconstruction], None]
+    watcher: Watcher
     done: int = 0
 
     def check(self, loss: float) -> float:
@@ -113,8 +107,8 @@ class Steps:
 
     def taken(self, loss: float, state: Reconstruction) -> None:
         """Report a step that led to a state, or back to it."""
-        self.progress(loss)
-        self.on_iteration(self.done, state)
+        self.watcher.on_loss(loss)
+        self.watcher.on_state(self.done, state)
         self.done += 1
         self.left -= 1
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nextface.fitting.landmarks.coarse import DISTANCE_RANGE, expected_expression, landmark_points
+from nextface.fitting.landmarks.coarse import DISTANCE_RANGE
 from nextface.fitting.statistical.coverage import EmptyPixels
 from nextface.fitting.statistical.linear_image import LinearImage
 from nextface.fitting.statistical.model_slopes import ModelSlopes
@@ -16,6 +16,7 @@ from nextface.fitting.statistical.normal_equations import NormalEquations
 from nextface.fitting.statistical.terms import (
     FOCAL_WEIGHT,
     OUTLIER_RESIDUAL,
+    StatisticalSettings,
     StatisticalWeights,
     expression_scale,
     focal_surprise,
@@ -23,7 +24,6 @@ from nextface.fitting.statistical.terms import (
 from nextface.fitting.statistical.unknowns import Layout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.accumulation import PHOTO_SCALE
-from nextface.fitting.terms.landmark_errors import LandmarkWhitening
 from nextface.fitting.terms.losses import (
     EMPTY_PIXEL_PENALTY,
     light_residual_slopes,
@@ -31,10 +31,9 @@ from nextface.fitting.terms.losses import (
 )
 from nextface.fitting.terms.point_motion import POSE, image_motion
 from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight
-from nextface.models.face_model import LandmarkEmbedding
+from nextface.fitting.terms.shot_on_model import PosedShot
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.observation import Observation
 from renderers.renderer import Transferable
 
 DIRECTIONS = 256  # of light that are followed
@@ -45,12 +44,14 @@ class PhotoProblem:
     """One photo at one size, its landmarks, and what is known of its own parameters beforehand."""
 
     photo: WorkingPhoto
-    observation: Observation  # at the processed photo's size
-    embedding: LandmarkEmbedding
-    whitening: LandmarkWhitening  # of the landmarks
+    shot: PosedShot  # the processed photo, on the model
     renderer: Transferable
-    weights: StatisticalWeights
-    optimize_focal: bool
+    settings: StatisticalSettings
+
+    @property
+    def weights(self) -> StatisticalWeights:
+        """Of the terms beside photo-consistency."""
+        return self.settings.weights
 
     def drawn(self, state: Reconstruction) -> LinearImage:
         """The photo's pixels at a reconstruction's geometry (N = 1), the mask's and their neighbours."""
@@ -67,9 +68,9 @@ class PhotoProblem:
         empty = EMPTY_PIXEL_PENALTY * (1 - image.points.coverage[seen.mask]).sum()
         total = PHOTO_SCALE * ((robust * inside).sum() + empty) / seen.mask.sum()
         offsets, pull = self._pulls(camera.project(vertices)[0], image)
-        landmarks = self.whitening.term(self._landmark_offsets(state))
+        landmarks = self.shot.whitening.term(self.shot.offsets(vertices, camera))
         total = total + self.weights.landmarks * (landmarks + pull.weight * offsets.square().sum())
-        total = total + FOCAL_WEIGHT * focal_surprise(parameters.focal, self.observation).square()
+        total = total + FOCAL_WEIGHT * focal_surprise(parameters.focal, self.shot.lens).square()
         total = total + self.weights.expression * self._expression_surprise(state).square().mean()
         return total + self.weights.light * light_residuals(parameters.light[0]).square().sum()
 
@@ -108,7 +109,7 @@ class PhotoProblem:
             depth = layout.own("translation").stop - 1
             lower[depth] = DISTANCE_RANGE[0] - float(state.parameters.translation[0, 2])
             upper[depth] = DISTANCE_RANGE[1] - float(state.parameters.translation[0, 2])
-            if not self.optimize_focal:
+            if not self.settings.optimize_focal:
                 lower[layout.own("focal")] = upper[layout.own("focal")] = 0
         return lower, upper
 
@@ -156,26 +157,21 @@ class PhotoProblem:
     def _add_landmarks(
         self, total: NormalEquations, state: Reconstruction, layout: Layout, basis: Tensor
     ) -> None:
-        embedding = self.embedding
-        points = landmark_points(state.vertices(), state.model, embedding)[0]
+        embedding, vertices, camera = self.shot.embedding, state.vertices(), state.camera()
+        points = self.shot.points(vertices)[0]
         corner = state.model.triangles[embedding.triangles]
         share = embedding.barycentric.to(basis)[..., None, None]
-        motion = image_motion(state.camera(), points, (basis[corner] * share).sum(1))
-        residuals, slopes = self.whitening.rows(self._landmark_offsets(state), motion)
+        motion = image_motion(camera, points, (basis[corner] * share).sum(1))
+        residuals, slopes = self.shot.whitening.rows(self.shot.offsets(vertices, camera), motion)
         root = self.weights.landmarks**0.5
         total.add_block(_shape_blocks(root * slopes.flatten(0, 1), layout), root * residuals.flatten())
 
-    def _landmark_offsets(self, state: Reconstruction) -> Tensor:
-        """Offsets [L, 2] in pixels of the model's landmarks from the detected ones."""
-        points = landmark_points(state.vertices(), state.model, self.embedding)
-        return state.camera().project(points)[0] - self.observation.landmarks[self.embedding.indices]
-
     def _pulls(self, projected: Tensor, image: LinearImage) -> tuple[Tensor, EmptyPixels]:
         """The pixels that vertices projected to [V, 2] leave empty, and the offsets [Q, 2] from them."""
-        frame = self.observation.mask
+        frame = self.shot.observation.mask
         pixel_size = (frame.shape[1] / self.photo.width, frame.shape[0] / self.photo.height)
         empty = EmptyPixels.of(self.photo.reach, image.points.coverage, projected, pixel_size)
-        return self.observation.hundredths(projected[empty.vertices] - empty.pixels), empty
+        return self.shot.landmarks.hundredths(projected[empty.vertices] - empty.pixels), empty
 
     def _add_pulls(
         self, total: NormalEquations, state: Reconstruction, image: LinearImage, layout: Layout, basis: Tensor
@@ -186,7 +182,7 @@ class PhotoProblem:
             return
         root = (self.weights.landmarks * empty.weight) ** 0.5
         motion = image_motion(camera, vertices[0, empty.vertices], basis[empty.vertices])
-        slopes = root * self.observation.hundredths(motion).flatten(0, 1)
+        slopes = root * self.shot.landmarks.hundredths(motion).flatten(0, 1)
         total.add_block(_shape_blocks(slopes, layout), root * offsets.flatten())
 
     def _add_priors_of_geometry(self, total: NormalEquations, state: Reconstruction, layout: Layout) -> None:
@@ -197,14 +193,14 @@ class PhotoProblem:
         scale = expression_scale(state.model.expression_prior).to(surprise)
         total.add(root * scale.diag(), surprise, layout.first("expression"))
         root = FOCAL_WEIGHT**0.5
-        surprise = root * focal_surprise(state.parameters.focal, self.observation)
-        slope = surprise.new_full((1, 1), root / self.observation.focal_spread)
+        surprise = root * focal_surprise(state.parameters.focal, self.shot.lens)
+        slope = surprise.new_full((1, 1), root / self.shot.lens.spread)
         total.add(slope, surprise, layout.first("focal"))
 
     def _expression_surprise(self, state: Reconstruction) -> Tensor:
         """How far the expression [E] is from the one that the detector lets expect, by each one's spread."""
         expression, scale = state.parameters.expression[0], expression_scale(state.model.expression_prior)
-        return (expression - expected_expression(self.observation, state.model).to(expression)) * scale
+        return (expression - self.shot.expected_expression.to(expression)) * scale
 
 
 def _shape_blocks(slopes: Tensor, layout: Layout) -> list[tuple[int, Tensor]]:

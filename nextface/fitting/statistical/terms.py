@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.person.parameters import Parameters
-from nextface.photos.observation import Observation
+from nextface.photos.shot import LensPrior
 
 OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
 EXPRESSION_UNIT = 0.25  # the spread of a blendshape's weight, which the expression prior is measured in
@@ -32,9 +32,20 @@ class StatisticalWeights:
     light: float
 
 
-def focal_surprise(log_focal: Tensor, observation: Observation) -> Tensor:
+@dataclass(frozen=True)
+class StatisticalSettings:
+    """How stage 2 is done, in either way."""
+
+    weights: StatisticalWeights
+    iterations: int  # at most
+    optimize_focal: bool  # whether focal lengths may leave where they start
+    samples: int = 1  # light paths a pixel and iteration, where the renderer draws
+    seed: int = 0  # of the renderer's noise
+
+
+def focal_surprise(log_focal: Tensor, lens: LensPrior) -> Tensor:
     """How many standard deviations the logarithm of a focal length (pixels) is from its prior mean."""
-    return (log_focal - math.log(observation.focal)) / observation.focal_spread
+    return (log_focal - math.log(lens.focal)) / lens.spread
 
 
 def expression_scale(prior: ExpressionPrior) -> Tensor:

@@ -20,7 +20,7 @@ WHOLLY = 0.999  # share of a pixel's square, from which on it counts as inside
 class WorkingPhoto:
     """One photo, shrunk by averaging its radiance."""
 
-    observation: Observation  # its landmarks and focal length stay those of the processed photo
+    observation: Observation
     width: int  # pixels
     height: int  # pixels
     reach: Tensor  # [height, width] bool, pixels that are half or more in the mask: the face must cover them
@@ -44,17 +44,7 @@ class WorkingPhoto:
             return cls(observation, width, height, observation.mask)
         clipped = shrunk(observation.clipped) > 1 - WHOLLY
         srgb = torch.from_numpy(linear_to_srgb(shrunk(observation.linear).cpu().numpy()))
-        small = Observation(
-            srgb.to(mask.device),
-            mask,
-            clipped,
-            observation.detector,
-            observation.landmarks,
-            observation.blendshapes,
-            observation.focal,
-            observation.focal_spread,
-        )
-        return cls(small, *size, share >= 0.5)
+        return cls(Observation(srgb.to(mask.device), mask, clipped), *size, share >= 0.5)
 
     def camera(self, camera: Camera) -> Camera:
         """The processed photo's camera, at this photo's size."""

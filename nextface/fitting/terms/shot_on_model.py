@@ -1,0 +1,103 @@
+"""What belongs to a photo and a face model together: where landmarks lie on it, and what they let expect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nextface.fitting.terms.landmark_errors import LandmarkWhitening
+from nextface.models.face_model import FaceModel, LandmarkEmbedding
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.observation import Observation
+from nextface.photos.shot import DetectedLandmarks, LensPrior, Shot
+from nextface.scene import Camera, Scene
+
+SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
+
+
+@dataclass(frozen=True)
+class ShotOnModel:
+    """A photo, and where its detector's points lie on a face model."""
+
+    shot: Shot
+    model: FaceModel
+    embedding: LandmarkEmbedding
+
+    @property
+    def observation(self) -> Observation:
+        """The photo's pixels."""
+        return self.shot.observation
+
+    @property
+    def landmarks(self) -> DetectedLandmarks:
+        """All points that were detected."""
+        return self.shot.landmarks
+
+    @property
+    def lens(self) -> LensPrior:
+        """What is known of the focal length."""
+        return self.shot.lens
+
+    @cached_property
+    def detected(self) -> Tensor:
+        """The points [L, 2] in pixels that have a place on the model."""
+        return self.landmarks.points[self.embedding.indices]
+
+    @cached_property
+    def expected_expression(self) -> Tensor:
+        """The expression [E] that the detector's scores let expect; the mean where they do not speak of it."""
+        expected, scores = self.model.expression_prior.mean.clone(), self.landmarks.blendshapes
+        for number, name in enumerate(self.model.expression_names):
+            if name in scores:
+                expected[number] = SCORE_SHARE * scores[name]
+        return expected
+
+    def points(self, vertices: Tensor) -> Tensor:
+        """Where the landmarks lie [N, L, 3] on vertices [N, V, 3]."""
+        return landmark_points(vertices, self.model, self.embedding)
+
+    def offsets(self, vertices: Tensor, camera: Camera) -> Tensor:
+        """Offsets [L, 2] in pixels of the landmarks on vertices [1, V, 3] from the detected ones."""
+        return camera.project(self.points(vertices))[0] - self.detected
+
+    def posed(self, state: Reconstruction) -> PosedShot:
+        """This, with what the pose of the photo's reconstruction (N = 1) says of the landmarks' errors."""
+        trust = landmark_weights(state.scene(), self.embedding)
+        size = self.landmarks.face_size
+        whitening = LandmarkWhitening.of(trust, self.embedding.errors, state.camera(), size)
+        return PosedShot(self.shot, self.model, self.embedding, whitening)
+
+
+@dataclass(frozen=True)
+class PosedShot(ShotOnModel):
+    """A photo on a model whose pose is about known."""
+
+    whitening: LandmarkWhitening  # of the landmarks' offsets
+
+
+def posed(shots: Sequence[ShotOnModel], reconstruction: Reconstruction) -> list[PosedShot]:
+    """All photos of a reconstruction under their present poses."""
+    return [shot.posed(reconstruction[photo]) for photo, shot in enumerate(shots)]
+
+
+def landmark_points(vertices: Tensor, model: FaceModel, embedding: LandmarkEmbedding) -> Tensor:
+    """Landmark positions [N, L, 3] on vertices [N, V, 3]."""
+    corners = vertices[:, model.triangles[embedding.triangles]]
+    return (corners * embedding.barycentric[..., None].to(vertices)).sum(2)
+
+
+def landmark_weights(scene: Scene, embedding: LandmarkEmbedding) -> Tensor:
+    """Trust [L] in each landmark under the pose of a scene of one photo.
+
+    Points of the face's outline lie where the photo's outline is, not on fixed skin: they count only on the
+    side that the camera sees, and less the more the surface turns away.
+    """
+    vertex = scene.mesh.triangles[embedding.triangles, 0]
+    normals = scene.camera.rotate(scene.mesh.normals)[0, vertex]
+    rays = torch.nn.functional.normalize(scene.camera.transform(scene.mesh.vertices)[0, vertex], dim=-1)
+    facing = (-(normals * rays).sum(-1)).clamp(0, 1)
+    return embedding.weights.to(facing) * torch.where(embedding.contour, facing, torch.ones_like(facing))

@@ -84,7 +84,7 @@ class Config:
         high=1024,
     )
     seed: int = _key(0, "Seed of all random numbers.", low=0, high=2**31 - 1)
-    deterministic: bool = _key(False, "Repeat a run to the last bit, on one thread (slower).")
+    deterministic: bool = _key(False, "Repeat a run to the last bit, on one thread of the CPU (slower).")
     verbose: bool = _key(False, "Print all settings at the start.")
 
     morphableModel: str = _key(
@@ -217,6 +217,11 @@ class Config:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             _check(name, value, where="Config")
+        if self.deterministic and self.device == "cuda":
+            raise ConfigError(
+                "deterministic = True with device = cuda: a GPU adds numbers up in another order in every run. "
+                "Set device = cpu or auto, or deterministic = False."
+            )
 
     @classmethod
     def from_file(cls, path: str | Path) -> Config:

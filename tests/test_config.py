@@ -174,5 +174,7 @@ def test_python_values_are_checked_too() -> None:
         Config(bands=20)
     with pytest.raises(ConfigError, match="seed must be a whole number"):
         Config(seed=True)
+    with pytest.raises(ConfigError, match="deterministic = True with device = cuda"):
+        Config(deterministic=True, device="cuda")
     with pytest.raises(FrozenInstanceError):
         Config().bands = 3  # type: ignore[misc]

@@ -46,7 +46,7 @@ class Equipment:
         """The renderer that the configuration names."""
         config = self.config
         settings = Settings(
-            config.device,
+            _device(config),
             config.maxBounces,
             renderer_threads(config),
             config.visibilityGradients,
@@ -85,9 +85,14 @@ def equipped(config: Config, model: FaceModel | None = None) -> Iterator[Equipme
         equipment.close()
 
 
+def _device(config: Config) -> str:
+    """What the key `device` says, and the CPU where a run is to repeat: a GPU's sums are not ordered."""
+    return "cpu" if config.deterministic else config.device
+
+
 def _tensor_device(config: Config) -> str:
     """Where tensors live. Mitsuba brings its own CUDA, so a CPU build of PyTorch may serve a GPU renderer."""
-    if torch.cuda.is_available() and config.device != "cpu":
+    if torch.cuda.is_available() and _device(config) != "cpu":
         return "cuda"
     if config.device == "cuda" and config.draws_with_torch:
         raise MissingPartError(

@@ -7,6 +7,9 @@ from typing import Any
 import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
+from renderers.mitsuba.exchange import to_drjit, to_torch
 
 
 class RayTester:
@@ -14,23 +17,23 @@ class RayTester:
 
     Parameters
     ----------
-    positions: [V, 3] float32.
+    positions: [V, 3].
     triangles: [F, 3] uint32.
     """
 
-    def __init__(self, positions: NDArray[np.float32], triangles: NDArray[np.uint32]) -> None:
+    def __init__(self, positions: Tensor, triangles: NDArray[np.uint32]) -> None:
         mesh = mi.Mesh("mesh", len(positions), len(triangles))
         parameters = mi.traverse(mesh)
-        parameters["vertex_positions"] = mi.Float(positions.ravel())
+        parameters["vertex_positions"] = to_drjit(mi.Float, positions.detach().clone())
         parameters["faces"] = mi.UInt32(triangles.ravel())
         parameters.update()
         self._scene = mi.load_dict({"type": "scene", "mesh": mesh})
 
-    def hits(self, origins: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether each ray, from origins [R, 3] along unit directions [R, 3], meets the mesh."""
+    def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Whether each ray, from origins [R, 3] along unit directions [R, 3], meets the mesh: [R] bool."""
         ray = mi.Ray3f(_columns(mi.Point3f, origins), _columns(mi.Vector3f, directions))
-        return np.array(self._scene.ray_test(ray), dtype=bool)
+        return to_torch([self._scene.ray_test(ray)], origins.device)[0]
 
 
-def _columns(kind: Any, rows: NDArray[np.float32]) -> Any:
-    return kind(*(mi.Float(np.ascontiguousarray(rows[:, axis])) for axis in range(3)))
+def _columns(kind: Any, rows: Tensor) -> Any:
+    return kind(*(to_drjit(mi.Float, column) for column in rows.unbind(1)))

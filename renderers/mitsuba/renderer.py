@@ -102,7 +102,7 @@ class MitsubaRenderer:
 
         Protocol: `renderers.renderer.ShadowCaster.occlusion`.
         """
-        positions = _array(scene.camera.transform(scene.mesh.vertices)[0])
+        positions = scene.camera.transform(scene.mesh.vertices)[0]
         with _variant(self.variant):
             from renderers.mitsuba.occlusion import RayTester
 
@@ -110,8 +110,7 @@ class MitsubaRenderer:
 
         def reached(origins: Tensor, directions: Tensor) -> Tensor:
             with _variant(self.variant):
-                hits = tester.hits(_array(origins), _array(directions))
-            return torch.from_numpy(~hits).to(origins.device)
+                return ~tester.hits(origins, directions)
 
         return reached
 
@@ -166,10 +165,7 @@ class MitsubaRenderer:
             self._scene = MitsubaScene(layout, topology.triangles, topology.uvs)
             self._drawn = topology
         self._loaded = -1  # until all leaves are in
-        self._scene.load(
-            {name: _array(leaf) for name, leaf in leaves.items()},
-            tracked,
-        )
+        self._scene.load(leaves, tracked)
         self._loaded = view.number
         return self._scene
 
@@ -246,19 +242,20 @@ class _Draw(torch.autograd.Function):
         tracked = {name for name, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed}
         with _variant(renderer.variant):
             scene = renderer._load(view, dict(zip(names, leaves, strict=True)), tracked)
-            image = scene.draw(view.width, view.height, view.samples, derived_seed(*view.seeds, 0))
+            seed = derived_seed(*view.seeds, 0)
+            image = scene.draw(view.width, view.height, view.samples, seed, leaves[0].device)
         ctx.renderer, ctx.view, ctx.names, ctx.tracked = renderer, view, names, tracked
         ctx.save_for_backward(*leaves)
-        return torch.from_numpy(image).to(leaves[0])
+        return image.to(leaves[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         view, leaves = ctx.view, dict(zip(ctx.names, ctx.saved_tensors, strict=True))
-        adjoint = gradients[0].detach().to("cpu", torch.float32)
+        adjoint = gradients[0].detach().float()
         with _variant(ctx.renderer.variant):
             scene = ctx.renderer._load(view, leaves, ctx.tracked)
             found = scene.gradients(
-                adjoint[..., :3].contiguous().numpy(),
+                adjoint[..., :3],
                 view.width,
                 view.height,
                 view.samples,
@@ -278,17 +275,11 @@ class _Draw(torch.autograd.Function):
                 )
                 for name, gradient in zip(("positions", "rays"), boundary, strict=True):
                     if name in moving:
-                        found[name] = found[name].reshape(gradient.shape) + gradient.float().numpy()
+                        found[name] = found[name].view(gradient.shape) + gradient.float().to(adjoint.device)
         result = [
-            torch.from_numpy(found[name].reshape(leaf.shape)).to(leaf) if name in found else None
-            for name, leaf in leaves.items()
+            found[name].view(leaf.shape).to(leaf) if name in found else None for name, leaf in leaves.items()
         ]
         return (None, None, None, *result)
-
-
-def _array(values: Tensor) -> np.ndarray:
-    """Values as Mitsuba takes them."""
-    return values.detach().to("cpu", torch.float32).contiguous().numpy()
 
 
 @contextmanager

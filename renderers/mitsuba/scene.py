@@ -8,11 +8,14 @@ from typing import Any
 import drjit as dr
 import mitsuba as mi
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from renderers.mitsuba import skin_bsdf
 from renderers.mitsuba.boundaries import ShadowSteps
 from renderers.mitsuba.environment_light import EnvironmentLight
+from renderers.mitsuba.exchange import to_drjit, to_torch
 from renderers.mitsuba.light_transport import Surroundings, direct_radiance, indirect_radiance, shadow_steps
 from renderers.mitsuba.random_numbers import PixelSequence
 from renderers.seeds import derived_seed
@@ -53,7 +56,7 @@ class MitsubaScene:
     def __init__(self, layout: Layout, triangles: NDArray[np.uint32], uvs: Array | None) -> None:
         self.layout = layout
         self._leaves: dict[str, Any] = {}
-        self._geometry: list[tuple[Array, bool]] = []  # positions and normals as loaded, and if tracked
+        self._geometry: list[tuple[Tensor, bool]] = []  # positions and normals as loaded, and if tracked
         self._bsdf = mi.load_dict(_bsdf_description(layout))
         properties = mi.Properties()
         properties["mesh_bsdf"] = self._bsdf
@@ -85,34 +88,34 @@ class MitsubaScene:
         self._parameters.keep(list(self._names.values()))
         self._sampler = mi.load_dict({"type": "independent"})  # for bounces beyond the first
 
-    def load(self, values: dict[str, Array], tracked: set[str]) -> None:
+    def load(self, values: dict[str, Tensor], tracked: set[str]) -> None:
         """Put new values of all leaves into the scene; gradients will reach those that are `tracked`."""
-        geometry = [(values[name].copy(), name in tracked) for name in ("positions", "normals")]
+        geometry = [(values[name].detach().clone(), name in tracked) for name in ("positions", "normals")]
         kept = {"positions", "normals"} if self._holds(geometry) else set()
         self._geometry = []  # until all is in
         for name in values.keys() - kept:
-            value = values[name].copy()  # Dr.Jit may keep a view of it, and its owner may write to it later
+            value = values[name].detach().clone()  # Dr.Jit may keep it, and its owner may write to it later
             maps = name in ("diffuse", "specular", "roughness") and self.layout.map_size is not None
-            leaf = mi.TensorXf(value) if maps else mi.Float(value.ravel())
+            leaf = to_drjit(mi.TensorXf if maps else mi.Float, value)
             if name in tracked:
                 dr.enable_grad(leaf)
             self._leaves[name] = leaf
             if name in self._names:
                 self._parameters[self._names[name]] = leaf
             elif name == "environment":
-                self._light.load(leaf, value)
+                self._light.load(leaf, value.float().cpu().numpy())
         self._parameters.update()
         self._geometry = geometry
 
-    def _holds(self, geometry: list[tuple[Array, bool]]) -> bool:
+    def _holds(self, geometry: list[tuple[Tensor, bool]]) -> bool:
         """Whether these positions and normals are in already: their acceleration structure is dear to build."""
         return bool(self._geometry) and all(
-            was_tracked == is_tracked and np.array_equal(old, new)
+            was_tracked == is_tracked and old.device == new.device and torch.equal(old, new)
             for (old, was_tracked), (new, is_tracked) in zip(self._geometry, geometry, strict=True)
         )
 
-    def draw(self, width: int, height: int, samples: int, seed: int) -> Array:
-        """The image [height, width, 4] of what is loaded: linear radiance and coverage."""
+    def draw(self, width: int, height: int, samples: int, seed: int, device: torch.device) -> Tensor:
+        """The image [height, width, 4] of what is loaded, on a device: linear radiance and coverage."""
         total = [dr.zeros(mi.Float, width * height) for _ in range(4)]
         with dr.suspend_grad():
             for number, count in enumerate(_passes(width * height, samples)):
@@ -124,20 +127,21 @@ class MitsubaScene:
                     sum_ + dr.block_sum(channel, count, mode="evaluated")
                     for sum_, channel in zip(total, channels, strict=True)
                 ]
-        image = np.stack([channel.numpy() for channel in total], -1) / samples
-        return image.reshape(height, width, 4).astype(np.float32)
+        image = torch.stack(to_torch(total, device), -1) / samples
+        return image.view(height, width, 4)
 
     def gradients(
-        self, adjoint: Array, width: int, height: int, samples: int, seed: int, wanted: set[str]
-    ) -> dict[str, Array]:
+        self, adjoint: Tensor, width: int, height: int, samples: int, seed: int, wanted: set[str]
+    ) -> dict[str, Tensor]:
         """Gradients by the wanted leaves of sum(adjoint * image), with adjoint [height, width, 3].
 
-        The wanted leaves must have been tracked when they were loaded.
+        The wanted leaves must have been tracked when they were loaded. The gradients are flat and lie where the
+        adjoint does.
         """
         leaves = {name: self._leaves[name] for name in sorted(wanted)}
         dr.clear_grad(leaves)
         try:
-            weights = mi.Float(adjoint.ravel() / samples)
+            weights = to_drjit(mi.Float, adjoint / samples)
             for number, count in enumerate(_passes(width * height, samples)):
                 pixel, ray, numbers = self._begin(width, height, count, derived_seed(seed, number))
                 weight = dr.gather(mi.Color3f, weights, pixel)
@@ -145,11 +149,10 @@ class MitsubaScene:
                 dr.backward_from(weight * colour)
                 del colour, ray, numbers
                 dr.eval(dr.grad(leaves))
-            # a copy, because the array that Dr.Jit gives may be a view of memory that it reuses
-            result = {name: dr.grad(leaf).numpy().copy() for name, leaf in leaves.items()}
+            found = to_torch([dr.grad(leaf) for leaf in leaves.values()], adjoint.device)
         finally:
             dr.clear_grad(leaves)
-        return result
+        return dict(zip(leaves, found, strict=True))
 
     # What boundary gradients ask, as `renderers.mitsuba.silhouettes.Tracer` says it
 

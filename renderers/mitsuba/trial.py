@@ -36,29 +36,29 @@ def draw_everything() -> None:
     Whether a bad LLVM aborts depends on the kernel, so these are the renderer's own at its usual sizes.
     """
     import numpy as np
+    import torch
 
     from renderers.mitsuba.scene import LEAVES, Layout, MitsubaScene
 
     triangles = np.array([[0, 1, 2]], np.uint32)
-    positions = np.array([[-300, -300, 500], [0, 600, 500], [300, -300, 500]], np.float32)
     for map_size in (None, (256, 256)):
         for max_bounces in (1, 2):
             uvs = None if map_size is None else np.array([[0, 0], [0.5, 1], [1, 0]], np.float32)
             scene = MitsubaScene(Layout(3, 1, map_size, 64, max_bounces), triangles, uvs)
             shape = map_size or (3,)
             values = {
-                "positions": positions,
-                "normals": np.tile(np.array([[0, 0, -1]], np.float32), (3, 1)),
-                "diffuse": np.full((*shape, 3), 0.5, np.float32),
-                "specular": np.full((*shape, 1), 0.04, np.float32),
-                "roughness": np.full((*shape, 1), 0.5, np.float32),
-                "environment": np.ones((64, 128, 3), np.float32),
-                "rays": np.array([[0.01, 0, -0.08], [0, 0.01, -0.08]], np.float32),
+                "positions": torch.tensor([[-300.0, -300, 500], [0, 600, 500], [300, -300, 500]]),
+                "normals": torch.tensor([[0.0, 0, -1]]).repeat(3, 1),
+                "diffuse": torch.full((*shape, 3), 0.5),
+                "specular": torch.full((*shape, 1), 0.04),
+                "roughness": torch.full((*shape, 1), 0.5),
+                "environment": torch.ones(64, 128, 3),
+                "rays": torch.tensor([[0.01, 0, -0.08], [0, 0.01, -0.08]]),
             }
             scene.load(values, set(LEAVES))
-            image = scene.draw(16, 16, 8, 1)
+            image = scene.draw(16, 16, 8, 1, torch.device("cpu"))
             # radiance is linear in the light, so that the derivative along the light itself is the image's sum
-            adjoint = np.ones((16, 16, 3), np.float32)
+            adjoint = torch.ones(16, 16, 3)
             by_light = scene.gradients(adjoint, 16, 16, 8, 1, set(LEAVES))["environment"].sum()
             albedo = image[..., :3].sum() / (3 * image[..., 3].sum())
             if not 0.5 < albedo < 0.7 or abs(by_light / image[..., :3].sum() - 1) > 1e-2:

@@ -37,7 +37,11 @@ ROUGHNESS_INTERVAL = (0.3, 1.0)  # smoother surfaces are drawn as if they had it
 LEVELS = 5
 COSINES = 64  # of angles between normal and view, at which the lobes' known sums are tabulated
 OFFSET_MM = 0.1  # by which rays start above the surface, lest rounding puts them below it
-PIXELS_AT_ONCE = 1024  # intermediate results stay in a core's cache, and below 50 MB with all rays
+PIXELS_AT_ONCE = 1024  # on a CPU: intermediate results stay in a core's cache, and below 50 MB with all rays
+MOST_AT_ONCE = 1 << 16  # on a GPU, for which one large chunk is less work than many small ones
+PIXEL_MEMORY = (
+    128 * DIRECTIONS
+)  # bytes of a GPU for each pixel of a chunk: rays, in torch and in Dr.Jit, and lobes
 
 
 def roughness_levels() -> Tensor:
@@ -94,8 +98,9 @@ def transfer_vectors(
     sums = _lobe_sums(lobe).to(basis)
     pixels = len(points.pixel)
     vectors = basis.new_empty(bands**2, 1 + 2 * LEVELS, pixels)
-    for start in range(0, pixels, PIXELS_AT_ONCE):
-        chunk = slice(start, min(start + PIXELS_AT_ONCE, pixels))
+    at_once = _pixels_at_once(points.positions.device)
+    for start in range(0, pixels, at_once):
+        chunk = slice(start, min(start + at_once, pixels))
         total = basis.new_zeros(1 + 2 * LEVELS, chunk.stop - start, bands**2)
         found, known = basis.new_zeros(2, 2 * LEVELS, chunk.stop - start)
         lit = _arriving(points, chunk, directions, reached)
@@ -112,6 +117,14 @@ def transfer_vectors(
         total[1:] *= torch.where(found > 0, known / found, 0)[..., None]
         vectors[..., chunk] = total.permute(2, 0, 1)
     return vectors
+
+
+def _pixels_at_once(device: torch.device) -> int:
+    """How many pixels a chunk has: on a GPU as many as half of its free memory holds."""
+    if device.type != "cuda":
+        return PIXELS_AT_ONCE
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(max(free // 2 // PIXEL_MEMORY, PIXELS_AT_ONCE), MOST_AT_ONCE)
 
 
 def _arriving(points: PixelPoints, chunk: slice, directions: Tensor, reached: Occlusion) -> list[Tensor]:

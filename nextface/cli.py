@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import wraps
 from importlib.resources import files
-from os.path import isdir
+from io import TextIOWrapper
+from os.path import isdir, lexists
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, ParamSpec
@@ -21,7 +22,7 @@ import typer
 
 from nextface import __version__
 from nextface.config import Config
-from nextface.errors import ConfigError, Interrupted, NextFaceError
+from nextface.errors import ConfigError, Interrupted, NextFaceError, PhotoError
 from nextface.system.paths import given_path
 from renderers import backends
 
@@ -99,7 +100,9 @@ def _report_own_fault(error: Exception, show: bool) -> None:
     if show:
         typer.echo(trace, err=True)
         return
-    with NamedTemporaryFile("w", prefix="nextface-", suffix=".log", delete=False, encoding="utf-8") as log:
+    with NamedTemporaryFile(
+        "w", prefix="nextface-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as log:
         log.write(f"nextface {__version__}\n{' '.join(sys.argv)}\n\n{trace}")
     typer.echo(f"Please report it with the file {log.name}", err=True)
 
@@ -200,15 +203,20 @@ def _source(words: Sequence[Path], option: Path | None) -> Path:
     return given[0]
 
 
-def _check_options(folder: bool, shared: bool, workers: int | None, face: int | None, resumed: bool) -> None:
+def _check_options(
+    source: Path, folder: bool, shared: bool, workers: int | None, face: int | None, resumed: bool
+) -> None:
     """Refuse options that mean nothing for what is reconstructed.
 
     Raises
     ------
     ConfigError: naming the option.
+    PhotoError: if there is nothing at the path of several photos.
     """
     if not folder and (shared or workers is not None):
         option = "--sharedIdentity" if shared else "--workers"
+        if not lexists(source):
+            raise PhotoError(f"There is no folder {source}. Check the path and its spelling.")
         raise ConfigError(f"{option} is for several photos: give a folder of photos as --input.")
     if folder and face is not None:
         raise ConfigError("--face is for one photo. In a folder, the largest face of each photo is taken.")
@@ -279,7 +287,7 @@ def reconstruct(
     """Reconstruct the face in a photo, or in every photo of a folder."""
     source = _source(photo or [], input)
     is_folder = isdir(source)  # Path.is_dir fails where a folder above may not be entered
-    _check_options(is_folder, shared_identity, workers, face, checkpoint is not None)
+    _check_options(source, is_folder, shared_identity, workers, face, checkpoint is not None)
     skip = {1: skip_stage_1, 2: skip_stage_2, 3: skip_stage_3}
     settings = _configure(config, set_, renderer, device, verbose)
     options: dict[str, Any] = {
@@ -366,4 +374,6 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as for standard error: file names may be no text
     app(prog_name="nextface")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ def write_png(path: Path, image: np.ndarray, bits: int = 8) -> None:
     stored = np.round(np.clip(image, 0, 1) * scale).astype(kind)
     if stored.ndim == 3 and stored.shape[2] >= 3:
         stored = cv2.cvtColor(stored, cv2.COLOR_RGB2BGR if stored.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    written, encoded = cv2.imencode(".png", stored)
+    assert written, "any picture of these kinds can be encoded"
     with replacing(path) as temporary:
-        if not cv2.imwrite(str(temporary), stored):
-            raise OSError("OpenCV could not write the PNG")
+        temporary.write_bytes(encoded.tobytes())  # not by OpenCV, to which some file names are no text
 
 
 def write_exr(path: Path, image: np.ndarray) -> None:
@@ -29,8 +31,11 @@ def write_exr(path: Path, image: np.ndarray) -> None:
 
     channels = {"RGB": np.ascontiguousarray(image, dtype=np.float32)}
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    with replacing(path) as temporary, OpenEXR.File(header, channels) as file:
-        file.write(str(temporary))
+    packed = io.BytesIO()
+    with OpenEXR.File(header, channels) as file:
+        file.write(packed)
+    with replacing(path) as temporary:
+        temporary.write_bytes(packed.getvalue())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

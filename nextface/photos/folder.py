@@ -20,13 +20,16 @@ class PhotoFolder:
 
     photos: tuple[Path, ...]  # sorted by name
     others: tuple[Path, ...]  # files that are no photos; hidden files and folders are not mentioned
+    unreachable: tuple[Path, ...] = ()  # links that lead nowhere, and what may not be looked at
 
     @property
     def note(self) -> str:
         """What was ignored, in a line; empty where there was nothing."""
-        if not self.others:
-            return ""
-        return f"Ignored, for they are no photos: {', '.join(path.name for path in self.others)}"
+        kinds = {"they are no photos": self.others, "they lead nowhere": self.unreachable}
+        parts = [
+            f"for {why}: {', '.join(path.name for path in paths)}" for why, paths in kinds.items() if paths
+        ]
+        return f"Ignored, {'; '.join(parts)}" if parts else ""
 
 
 def find_photos(folder: Path) -> PhotoFolder:
@@ -37,14 +40,20 @@ def find_photos(folder: Path) -> PhotoFolder:
     PhotoError: if the folder cannot be read or holds no photo.
     """
     try:
-        files = sorted((path for path in folder.iterdir() if path.is_file()), key=lambda path: path.name)
+        listed = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise PhotoError(f"The folder {folder} cannot be read ({error.strerror}).") from None
-    shown = [path for path in files if not path.name.startswith(".")]
-    photos = tuple(path for path in shown if path.suffix.lower() in SUFFIXES)
+    shown = [path for path in listed if not path.name.startswith(".")]
+    unreachable = tuple(path for path in shown if not os.path.exists(path))
+    files = [path for path in shown if os.path.isfile(path)]
+    photos = tuple(path for path in files if path.suffix.lower() in SUFFIXES)
     if not photos:
-        raise PhotoError(f"There is no photo in the folder {folder}; photos end in {', '.join(SUFFIXES)}.")
-    return PhotoFolder(photos, tuple(path for path in shown if path not in photos))
+        names = ", ".join(path.name for path in unreachable)
+        raise PhotoError(
+            f"There is no photo in the folder {folder}; photos end in {', '.join(SUFFIXES)}."
+            + (f" These lead nowhere, or may not be looked at: {names}." if names else "")
+        )
+    return PhotoFolder(photos, tuple(path for path in files if path not in photos), unreachable)
 
 
 LONGEST_NAME = 200  # bytes of a result folder's name; file systems take 255, and endings and numbers come to it
@@ -99,9 +108,10 @@ def sidecar(folder: Path | None, photo: Path, suffix: str, option: str) -> Path 
     """
     if folder is None:
         return None
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
+        wrong = "there is no such folder" if not os.path.lexists(folder) else "this is no folder"
         raise ConfigError(
-            f"{option} {folder}: for several photos this must be a folder, with NAME{suffix} for NAME.jpg."
+            f"{option} {folder}: {wrong}. For several photos, name one with NAME{suffix} for NAME.jpg."
         )
     path = folder / f"{photo.stem}{suffix}"
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import itertools
 import struct
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,14 +26,17 @@ _SRGB_TO_PCS = np.array(
 _IMAGE_MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An 8-bit image without alpha as RGB in sRGB; without a usable profile it is taken to be sRGB."""
+def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
+    """An 8-bit image without alpha as RGB in sRGB, and what is wrong with its profile, or "".
+
+    Without a usable profile it is taken to be sRGB.
+    """
     from PIL import Image, ImageCms
 
     if image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
     if not profile:
-        return image.convert("RGB")
+        return image.convert("RGB"), ""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = _IMAGE_MODES.get(source.profile.xcolor_space.strip())
@@ -48,11 +50,10 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             cube = np.array(list(itertools.product(steps, steps, steps)), dtype=np.uint8)[None]
             converted = np.asarray(transform.apply(Image.fromarray(cube)))
             if np.abs(converted.astype(int) - cube).max() <= 2:
-                return image  # sRGB by another name: keep the values as they are
-        return transform.apply(image)
+                return image, ""  # sRGB by another name: keep the values as they are
+        return transform.apply(image), ""
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        warnings.warn(f"the photo's colour profile is unusable ({error}); taking it to be sRGB", stacklevel=2)
-        return image.convert("RGB")
+        return image.convert("RGB"), f"its colour profile is unusable ({error}), so it is taken to be sRGB"
 
 
 def matrix_to_srgb(encoded: np.ndarray, profile: bytes | None) -> np.ndarray | None:
@@ -62,19 +63,27 @@ def matrix_to_srgb(encoded: np.ndarray, profile: bytes | None) -> np.ndarray | N
     matrix and tone curve kind.
     """
     try:
-        tags = _tags(profile or b"")
-        space = (profile or b"")[16:20]
-        if space == b"GRAY":
-            linear = _curve(tags[b"kTRC"], encoded)
-        elif space == b"RGB " and b"A2B0" not in tags:
-            names = (b"rTRC", b"gTRC", b"bTRC")
-            linear = np.stack([_curve(tags[name], encoded[..., i]) for i, name in enumerate(names)], -1)
-            colorants = [_fixed(tags[name], 8, 3) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
-            matrix = np.linalg.solve(_SRGB_TO_PCS, np.array(colorants).T)
-            linear = linear @ matrix.T.astype(np.float32)
-        else:
-            return None
-    except (KeyError, ValueError, struct.error, np.linalg.LinAlgError):
+        with np.errstate(all="raise", under="ignore"):
+            return _converted(encoded, profile or b"")
+    except (KeyError, ValueError, ArithmeticError, struct.error, np.linalg.LinAlgError):
+        return None
+
+
+def _converted(encoded: np.ndarray, profile: bytes) -> np.ndarray | None:
+    """`matrix_to_srgb`, raising what a damaged profile leads to."""
+    tags = _tags(profile)
+    space = profile[16:20]
+    if space == b"GRAY":
+        linear = _curve(tags[b"kTRC"], encoded)
+    elif space == b"RGB " and b"A2B0" not in tags:
+        names = (b"rTRC", b"gTRC", b"bTRC")
+        linear = np.stack([_curve(tags[name], encoded[..., i]) for i, name in enumerate(names)], -1)
+        colorants = [_fixed(tags[name], 8, 3) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
+        matrix = np.linalg.solve(_SRGB_TO_PCS, np.array(colorants).T)
+        linear = linear @ matrix.T.astype(np.float32)
+    else:
+        return None
+    if not np.isfinite(linear).all():
         return None
     return np.clip(linear_to_srgb(np.clip(linear, 0, None)), 0, 1).astype(np.float32)
 

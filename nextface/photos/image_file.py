@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,18 +36,20 @@ class DecodedImage:
     focal_35mm: float | None  # EXIF's 35 mm equivalent focal length in mm, None where absent
     taken: datetime | None = None  # as EXIF tells, None where absent
     camera: CameraId | None = None  # as EXIF tells, None where absent
+    problem: str = ""  # what of the file could not be used, as the rest of a sentence about it
 
 
-def decode_image(path: Path, what: str = "photo") -> DecodedImage:
+def decode_image(path: Path, what: str = "photo", matte: float = MATTE) -> DecodedImage:
     """The image in a JPEG, PNG (8 or 16 bit), WebP, TIFF, BMP, AVIF or (with pillow-heif) HEIC file.
 
-    Sixteen-bit PNGs keep their precision. Grey becomes RGB; transparent pixels are composited over mid
-    grey (`MATTE`); the EXIF orientation is applied; embedded colour profiles are converted to sRGB.
+    Sixteen-bit PNGs keep their precision. Grey becomes RGB; transparent pixels are composited over a
+    grey `matte`; the EXIF orientation is applied; embedded colour profiles are converted to sRGB.
 
     Parameters
     ----------
     path: the file.
     what: what to call it in messages.
+    matte: sRGB-encoded grey that shows through transparent pixels.
 
     Raises
     ------
@@ -54,11 +57,14 @@ def decode_image(path: Path, what: str = "photo") -> DecodedImage:
     """
     data = _read(path, what)
     try:
-        image = _open(path, data, what)
-        exif = image.getexif()
-        orientation, focal = exif.get(_EXIF_ORIENTATION, 1), exif.get_ifd(_EXIF_IFD).get(_EXIF_FOCAL_35MM)
-        image.load()  # complains about truncation, which the decoder for sixteen bits does not
-        encoded, alpha = _decode_sixteen_bit(image, data) if _is_sixteen_bit_png(data) else _decode(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, about tags that nobody asks for
+            image = _open(path, data, what)
+            exif = image.getexif()
+            orientation, focal = exif.get(_EXIF_ORIENTATION, 1), exif.get_ifd(_EXIF_IFD).get(_EXIF_FOCAL_35MM)
+            image.load()  # complains about truncation, which the decoder for sixteen bits does not
+            decoder = _decode_sixteen_bit if _is_sixteen_bit_png(data) else _decode
+            encoded, alpha, problem = decoder(image, data)
     except PhotoError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
@@ -66,20 +72,22 @@ def decode_image(path: Path, what: str = "photo") -> DecodedImage:
             f"The {what} {path} is damaged or cut short ({error}). Export or copy it again from the original."
         ) from error
     if alpha is not None:
-        encoded = encoded * alpha + np.float32(MATTE) * (1 - alpha)
+        encoded = encoded * alpha + np.float32(matte) * (1 - alpha)
     upright = np.ascontiguousarray(_turn_upright(encoded, orientation), dtype=np.float32)
-    return DecodedImage(upright, _positive(focal), time_taken(exif), camera_id(exif))
+    return DecodedImage(upright, _positive(focal), time_taken(exif), camera_id(exif), problem)
 
 
 def _read(path: Path, what: str) -> bytes:
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, no error where a folder above may not be entered
         raise PhotoError(f"{path} is a folder. Name one {what} file in it.")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise PhotoError(f"There is no {what} {path}. Check the path and its spelling.") from None
     except (OSError, ValueError) as error:
-        raise PhotoError(f"The {what} {path} cannot be read ({error}). Check its permissions.") from error
+        raise PhotoError(
+            f"The {what} {path} cannot be read ({_reason(error)}). Check its permissions."
+        ) from error
     if not data:
         raise PhotoError(f"The {what} {path} is empty (0 bytes). Copy it again from the original.")
     return data
@@ -102,9 +110,7 @@ def _open(path: Path, data: bytes, what: str) -> Image.Image:
     formats = [name for name in _FORMATS if name in Image.OPEN]
     mend = f"Reduce it to at most {MAX_PIXELS // 1_000_000} million pixels."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=formats)
+        image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise PhotoError(f"The {what} {path} is too large to be one: {error} {mend}") from None
     except UnidentifiedImageError:
@@ -117,50 +123,65 @@ def _open(path: Path, data: bytes, what: str) -> Image.Image:
     return image
 
 
-def _decode(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """RGB [H, W, 3] and alpha [H, W, 1] or None, float32 in [0, 1]."""
+def _decode(image: Image.Image, data: bytes) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """RGB [H, W, 3] and alpha [H, W, 1] or None, float32 in [0, 1], and what is wrong with the profile."""
     profile = image.info.get("icc_profile")
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # sixteen-bit grey TIFFs
-        grey = np.clip(np.asarray(image, dtype=np.float32) / 65535, 0, 1)
-        return _managed(np.repeat(grey[..., None], 3, -1), profile), None
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # grey TIFFs of more than eight bits
+        values = np.asarray(image, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds values that are not finite")
+        grey = np.clip(values / (_float_white(values) if image.mode == "F" else 65535), 0, 1)
+        encoded, problem = _managed(np.repeat(grey[..., None], 3, -1), profile)
+        return encoded, None, problem
     alpha = None
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         alpha = np.asarray(layers.getchannel("A"), dtype=np.float32)[..., None] / 255
         image = image.convert("L") if image.mode in ("1", "L", "LA") else layers.convert("RGB")
-    return np.asarray(to_srgb(image, profile), dtype=np.float32) / 255, alpha
+    converted, problem = to_srgb(image, profile)
+    return np.asarray(converted, dtype=np.float32) / 255, alpha, problem
+
+
+def _float_white(values: np.ndarray) -> float:
+    """The value that stands for white in a picture of floats: such files count to 1, to 255 or to 65,535."""
+    brightest = float(values.max())
+    return 1.0 if brightest <= 4 else 255.0 if brightest <= 255 else 65535.0  # some highlights exceed 1
 
 
 def _is_sixteen_bit_png(data: bytes) -> bool:
     return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16
 
 
-def _decode_sixteen_bit(image: Image.Image, data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+def _decode_sixteen_bit(image: Image.Image, data: bytes) -> tuple[np.ndarray, np.ndarray | None, str]:
     """As `_decode`, for the sixteen-bit PNG in `data`, which Pillow would reduce to eight bits."""
     import cv2
 
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        return _decode(image)
+        return _decode(image, data)
     values = pixels.astype(np.float32) / 65535
     profile = image.info.get("icc_profile")
     if values.ndim == 2:
-        return _managed(np.repeat(values[..., None], 3, -1), profile), None
+        values = np.repeat(values[..., None], 3, -1)
     alpha = values[..., 3:] if values.shape[2] == 4 else None
-    return _managed(values[..., 2::-1], profile), alpha
+    encoded, problem = _managed(values[..., 2::-1], profile)
+    return encoded, alpha, problem
 
 
-def _managed(encoded: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """sRGB-encoded values [H, W, 3] of sixteen-bit ones; eight bits remain with an unusual profile."""
+def _managed(encoded: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, str]:
+    """sRGB-encoded values [H, W, 3] of sixteen-bit ones, and what is wrong with the profile.
+
+    Eight bits remain with an unusual profile, and all sixteen with an unusable one.
+    """
     from PIL import Image
 
     if not profile:
-        return encoded
+        return encoded, ""
     converted = matrix_to_srgb(encoded, profile)
-    if converted is None:
-        eight_bit = Image.fromarray(np.round(encoded * 255).astype(np.uint8))
-        converted = np.asarray(to_srgb(eight_bit, profile), dtype=np.float32) / 255
-    return converted
+    if converted is not None:
+        return converted, ""
+    eight_bit, problem = to_srgb(Image.fromarray(np.round(encoded * 255).astype(np.uint8)), profile)
+    return (encoded if problem else np.asarray(eight_bit, dtype=np.float32) / 255), problem
 
 
 def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -172,6 +193,11 @@ def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
+
+
+def _reason(error: Exception) -> str:
+    """Why the system refused."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _positive(value: object) -> float | None:

@@ -20,6 +20,7 @@ from nextface.photos.exif import CameraId
 from nextface.photos.image_file import decode_image
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
+CREDIBLE_FOCAL = (10.0, 600.0)  # mm, 35 mm equivalent, from wide-angle phones to long telephoto lenses
 THUMBNAIL_SHAPE = (16, 16, 3)
 CLIPPED_LEVEL = 250  # of 255: a channel at or above this only says "at least this bright"
 
@@ -30,9 +31,10 @@ class Photo:
 
     path: Path
     srgb: np.ndarray  # [H, W, 3] float32 in [0, 1], sRGB-encoded
-    focal_35mm: float | None  # EXIF's 35 mm equivalent focal length in mm, None where absent
+    focal_35mm: float | None  # EXIF's 35 mm equivalent focal length in mm, None where absent or not credible
     taken: datetime | None = None  # as EXIF tells, None where absent
     camera: CameraId | None = None  # as EXIF tells, None where absent
+    warnings: tuple[str, ...] = ()  # what of the file was not used, and why
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,15 @@ def load_photo(path: Path | str) -> Photo:
     PhotoError: no such file, not an image, damaged, or too large.
     """
     image = decode_image(Path(path))
-    return Photo(Path(path), image.srgb, image.focal_35mm, image.taken, image.camera)
+    warnings = [f"{Path(path).name}: {image.problem}."] if image.problem else []
+    focal = image.focal_35mm
+    if focal is not None and not CREDIBLE_FOCAL[0] <= focal <= CREDIBLE_FOCAL[1]:
+        warnings.append(
+            f"{Path(path).name}: its EXIF data tell a focal length of {focal:g} mm (35 mm equivalent), which "
+            "is not believed; focalLength35mm is taken instead."
+        )
+        focal = None
+    return Photo(Path(path), image.srgb, focal, image.taken, image.camera, tuple(warnings))
 
 
 def crop_to_box(photo: Photo, box: Sequence[float], max_resolution: int) -> CroppedPhoto:

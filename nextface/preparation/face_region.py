@@ -78,7 +78,7 @@ def read_mask(path: Path | str, photo: Photo) -> np.ndarray:
     PhotoError: the mask cannot be read, has another size than the upright photo, or is all black.
     """
     path = Path(path)
-    mask = decode_image(path, "mask").srgb.mean(-1) >= 0.5
+    mask = decode_image(path, "mask", matte=0.0).srgb.mean(-1) >= 0.5  # what is transparent is not marked
     if mask.shape != photo.srgb.shape[:2]:
         raise PhotoError(
             f"The mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels and the upright photo {photo.path} "

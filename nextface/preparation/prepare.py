@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from nextface.config import Config
-from nextface.errors import FaceNotFoundError
+from nextface.errors import ConfigError, FaceNotFoundError
 from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks
 from nextface.landmarks.detection import detect
 from nextface.landmarks.detection.faces import SMALLEST_FACE
@@ -23,6 +23,7 @@ from nextface.system.atomic import replacing
 
 KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal length that EXIF tells
 ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
+FEWEST_PIXELS = 16  # of the face's skin, at the size at which the photo is processed
 MOSTLY_COVERED = 0.15  # share of the face oval that is not skin, from which on the user is warned
 
 
@@ -51,6 +52,11 @@ def prepare(
     PhotoError, FaceNotFoundError, MissingPartError, ConfigError: as loading, detection, and reading landmarks
         and masks do.
     """
+    if landmarks is not None and face is not None:
+        raise ConfigError(
+            f"--face {face} chooses among the faces that are found; with --landmarks none is looked for. "
+            "Leave one of the two out."
+        )
     photo = load_photo(path)
     notes: tuple[str, ...] = ()
     if landmarks is None:
@@ -67,7 +73,7 @@ def prepare(
     points = found.transformed(crop.photo_to_image)
     region = face_region(crop.srgb, points, crop.clipped)
     chosen = region.skin if mask is None else _cropped_mask(read_mask(mask, photo), photo, found, config)
-    warnings = []
+    warnings = list(photo.warnings)
     if mask is None and region.covered_fraction > MOSTLY_COVERED:
         warnings.append(
             f"{region.covered_fraction:.0%} of the face is covered or not recognised as skin; what is hidden "
@@ -75,7 +81,7 @@ def prepare(
         )
     drawn = folder / f"landmarks_{number}.png"
     draw_landmarks(drawn, crop, points)
-    if not chosen.any():
+    if (chosen & region.oval).sum() < FEWEST_PIXELS:
         what = f"The mask {mask} has no white pixel on the face" if mask else f"No skin is recognised in {path}"
         raise FaceNotFoundError(
             f"{what}; {drawn} shows where it was looked for. "

@@ -97,7 +97,7 @@ class Workplace:
         except Exception as fault:
             trace = f"{job.photo}\n\n{traceback.format_exc()}"
             with suppress(OutputError), replacing(job.folder / TRACE) as temporary:
-                temporary.write_text(trace, encoding="utf-8")
+                temporary.write_text(trace, encoding="utf-8", errors="backslashreplace")
             self.close()  # nobody knows what state the renderer is in: the next photo gets another
             status = "failed"
             error = (

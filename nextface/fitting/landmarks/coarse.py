@@ -86,13 +86,16 @@ class LandmarkSurface:
 
 def initial_pose(points: Tensor, observed: Tensor, intrinsics: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Pose [3] and translation [3] (mm) of model points [L, 3] seen at pixels [L, 2] (SQPnP)."""
-    found, rotation, translation = cv2.solvePnP(
-        points.double().numpy(),
-        observed.double().numpy(),
-        intrinsics.double().numpy(),
-        None,
-        flags=cv2.SOLVEPNP_SQPNP,
-    )
+    try:
+        found, rotation, translation = cv2.solvePnP(
+            points.double().numpy(),
+            observed.double().numpy(),
+            intrinsics.double().numpy(),
+            None,
+            flags=cv2.SOLVEPNP_SQPNP,
+        )
+    except cv2.error:  # its own checks fail where points are seen nearly in parallel, as through a long lens
+        found = False
     if not found or translation[2] <= 0:
         return np.zeros(3), np.array([0.0, 0.0, 600.0])
     matrix = torch.from_numpy(cv2.Rodrigues(rotation)[0])

@@ -8,8 +8,8 @@ reconstruct("portrait.jpg", "output", Config())
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as type checkers take it; importing it would take a `typing.py` in the current folder
 if TYPE_CHECKING:
     from nextface.config import Config
     from nextface.runs.engine import reconstruct, reconstruct_shared

@@ -23,7 +23,10 @@ import typer
 from nextface import __version__
 from nextface.config import Config
 from nextface.errors import ConfigError, Interrupted, NextFaceError, PhotoError
+from nextface.system.interrupts import endings_as_interrupts
 from nextface.system.paths import given_path
+from nextface.system.python import command as command_line
+from nextface.system.streams import outlive_readers
 from renderers import backends
 
 app = typer.Typer(
@@ -194,7 +197,7 @@ def _source(words: Sequence[Path], option: Path | None) -> Path:
     """
     given = [*words, *([] if option is None else [option])]
     if not given:
-        raise ConfigError("Which photo? Name a photo or a folder: nextface reconstruct --input PHOTO.")
+        raise ConfigError(f"Which photo? Name a photo or a folder: {command_line('reconstruct', 'PHOTO')}.")
     if len(given) > 1:
         named = ", ".join(map(str, given[:3])) + (", ..." if len(given) > 3 else "")
         raise ConfigError(
@@ -376,4 +379,6 @@ def main() -> None:
     """Run the command line."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as for standard error: file names may be no text
-    app(prog_name="nextface")
+    outlive_readers()
+    with endings_as_interrupts():
+        app(prog_name="nextface")

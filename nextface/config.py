@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nextface.errors import ConfigError
+from nextface.system.python import command
 from renderers.registry import backends
 
 Value = bool | int | float | str
@@ -372,7 +373,7 @@ def _nearest(key: str) -> str:
     by_lower_case = {name.lower(): name for name in KEYS}
     close = get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.5)
     guess = f" Did you mean {by_lower_case[close[0]]}?" if close else ""
-    return f"{guess} `nextface config` lists all keys."
+    return f"{guess} `{command('config')}` lists all keys."
 
 
 def _convert(text: str, wanted: type) -> Value | None:

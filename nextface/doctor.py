@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from typing import Any
 
 from nextface import __version__
 from nextface.errors import MissingPartError, NextFaceError, RendererError
+from nextface.system.python import child, pip_install
 from nextface.system.threads import available_cores
 from renderers import backends
 
@@ -74,7 +74,7 @@ def report(findings: dict[str, list[Finding]]) -> str:
                     fill(paragraph, 100, initial_indent=head, subsequent_indent=indent, **_WHOLE_WORDS)
                 )
                 head = indent
-    return "\n".join([*lines, "", f"pip means here: {sys.executable} -m pip"])
+    return "\n".join(lines)
 
 
 def _try(part: str, check: Callable[[], str], hint: str = "") -> Finding:
@@ -99,7 +99,7 @@ def _torch_cuda() -> str:
     if torch.version.cuda is None:
         raise MissingPartError(
             "This PyTorch was built without CUDA, which is right where there is no NVIDIA GPU.\n"
-            "With one: pip install --force-reinstall torch"
+            f"With one: {pip_install('--force-reinstall', 'torch')}"
         )
     if not torch.cuda.is_available():
         raise MissingPartError("PyTorch finds no NVIDIA GPU with a working driver.")
@@ -117,7 +117,7 @@ def _detectors() -> list[Finding]:
     }
     try:
         run = subprocess.run(
-            [sys.executable, "-c", _DETECTORS],
+            child(_DETECTORS),
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -148,5 +148,5 @@ def _basel() -> str:
 
 def _heic() -> str:
     if find_spec("pillow_heif") is None:
-        raise MissingPartError("Run `pip install pillow-heif`.")
+        raise MissingPartError(f"Run `{pip_install('pillow-heif')}`.")
     return f"pillow-heif {version('pillow-heif')}."

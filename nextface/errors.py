@@ -42,6 +42,10 @@ class RendererError(NextFaceError):
     exit_code = 1
 
 
+class TooLittleMemoryError(NextFaceError):
+    """The machine has too little memory for what was asked; the last good checkpoint is kept."""
+
+
 class DivergedError(NextFaceError):
     """A loss or parameter became NaN or infinite; the last good checkpoint is kept."""
 

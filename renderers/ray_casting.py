@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nextface.errors import MissingPartError
 from nextface.scene import Scene
+from nextface.system.python import pip_install
 from renderers.renderer import Occlusion, Renderer, ShadowCaster
 
 
@@ -37,7 +38,7 @@ def cast_rays(scene: Scene) -> Occlusion:
     except ImportError as error:
         raise MissingPartError(
             f"Shadows are found with the package embreex, which cannot be imported ({error}). Install it with "
-            "`pip install 'embreex>=4.4,<5'`, or set lightTransfer = False, which is slower and needs none."
+            f"`{pip_install('embreex>=4.4,<5')}`, or set lightTransfer = False, which is slower and needs none."
         ) from error
     tracer = EmbreeScene()
     TriangleMesh(

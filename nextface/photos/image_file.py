@@ -16,6 +16,7 @@ import numpy as np
 from nextface.errors import PhotoError
 from nextface.photos.exif import CameraId, camera_id, time_taken
 from nextface.photos.icc import matrix_to_srgb, to_srgb
+from nextface.system.python import pip_install
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -101,7 +102,7 @@ def _open(path: Path, data: bytes, what: str) -> Image.Image:
         if importlib.util.find_spec("pillow_heif") is None:
             raise PhotoError(
                 f"The {what} {path} is a HEIC file, which needs the package pillow-heif. "
-                "Run `pip install pillow-heif`, or convert the photo to JPEG or PNG."
+                f"Run `{pip_install('pillow-heif')}`, or convert the photo to JPEG or PNG."
             )
         import pillow_heif
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from nextface.runs.equipment import Equipment, equipped
 from nextface.runs.run import Run
 from nextface.system.paths import given_path, given_path_or_none
 from nextface.system.progress import Progress, Silent
+from nextface.system.python import program
 
 
 def reconstruct(
@@ -216,7 +216,7 @@ def _command_line(
     **options: Path | int | None,
 ) -> list[str]:
     """The command line that reconstructs a photo or folder, without checkpoint and settings."""
-    words = [sys.executable, "-m", "nextface", "reconstruct", "--input", str(source), "--output", str(output)]
+    words = [*program(), "reconstruct", "--input", str(source), "--output", str(output)]
     words += ["--sharedIdentity"] if shared else []
     words += [f"--skipStage{stage}" for stage in sorted(skip_stages)]
     for name, value in options.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from nextface.photos.folder import find_photos, result_names, sidecar
 from nextface.runs.engine import reconstruct_with
 from nextface.runs.equipment import Equipment
 from nextface.system.atomic import replacing, sweep
+from nextface.system.interrupts import endings_as_interrupts, held_back
 from nextface.system.paths import given_path, given_path_or_none
 from nextface.system.progress import Progress, Silent, Stage
 from nextface.system.threads import excess_of_threads, share_of_cores
@@ -138,8 +139,7 @@ def reconstruct_folder(
     landmarks, mask: folders with <photo's name>.json and <photo's name>.png for photos whose landmarks or skin
         are given.
     workers: processes that work at the same time; with 1, this one works alone. Each takes its share of the
-        cores, unless the configuration's `threads` says how many each may use. They import the program's main
-        module: a script that calls this does so under `if __name__ == "__main__":`.
+        cores, unless the configuration's `threads` says how many each may use.
     skip_stages, progress, model: as for `reconstruct`; a model of your own needs `workers` = 1.
 
     Returns
@@ -172,7 +172,8 @@ def reconstruct_folder(
         )
         for photo, name in zip(found.photos, names, strict=True)
     ]
-    with claimed(output, source):
+    interrupted = False
+    with endings_as_interrupts(), claimed(output, source):
         outcomes = [Outcome(job.photo, job.folder, "waiting", None, 0.0, None) for job in jobs]
         sweep(output)
         write_index(output, source, outcomes, found.others)
@@ -180,13 +181,18 @@ def reconstruct_folder(
             finished = _one_after_another(jobs, config, model, progress)
         else:
             finished = _at_the_same_time(jobs, config, min(workers, len(jobs)), progress)
-        for number, outcome in finished:
-            outcomes[number] = outcome
-            write_index(output, source, outcomes, found.others)
-            done = sum(other.status != "waiting" for other in outcomes)
-            progress.note(f"{done} of {len(jobs)}: {outcome.line()}")
+        try:
+            with closing(finished):
+                for number, outcome in finished:
+                    with held_back():
+                        outcomes[number] = outcome
+                        write_index(output, source, outcomes, found.others)
+                    done = sum(other.status != "waiting" for other in outcomes)
+                    progress.note(f"{done} of {len(jobs)}: {outcome.line()}")
+        except KeyboardInterrupt:
+            interrupted = True
     stopped = [outcome for outcome in outcomes if outcome.status == "interrupted"]
-    if stopped:
+    if stopped or interrupted:
         done = sum(outcome.status == "done" for outcome in outcomes)
         lines = [f"Interrupted; {done} of {len(jobs)} photos are done. {output / 'index.json'} lists them."]
         lines += [f"{outcome.photo.name}: {outcome.error}" for outcome in stopped]
@@ -196,7 +202,7 @@ def reconstruct_folder(
 
 def _one_after_another(
     jobs: list[Job], config: Config, model: FaceModel | None, progress: Progress
-) -> Iterator[tuple[int, Outcome]]:
+) -> Generator[tuple[int, Outcome], None, None]:
     """Every job's number and outcome; an interrupted job is the last."""
     with closing(Workplace(config, model, progress)) as workplace:
         for number, job in enumerate(jobs):
@@ -209,7 +215,7 @@ def _one_after_another(
 
 def _at_the_same_time(
     jobs: list[Job], config: Config, workers: int, progress: Progress
-) -> Iterator[tuple[int, Outcome]]:
+) -> Generator[tuple[int, Outcome], None, None]:
     """Every started job's number and outcome, as they come."""
     own = share_of_cores(config, workers)
     excess = excess_of_threads(own)

@@ -6,7 +6,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nextface.config import Config
-from nextface.errors import DivergedError, Interrupted
+from nextface.errors import DivergedError, Interrupted, NextFaceError, OutputError, TooLittleMemoryError
 from nextface.export.debug import write_debug
 from nextface.export.files import write_json
 from nextface.export.folder import compare, draw, write_results
@@ -41,6 +41,8 @@ from nextface.runs.watch import Watch
 from nextface.scene import Scene
 from nextface.system.atomic import sweep
 from nextface.system.caches import cache_folder
+from nextface.system.interrupts import endings_as_interrupts, held_back
+from nextface.system.memory import first_line, is_shortage
 from nextface.system.progress import Progress
 from nextface.system.usage import Usage
 from nextface.system.versions import versions
@@ -71,9 +73,33 @@ class Run:
     losses: dict[int, list[float]] = field(default_factory=dict)
     used: dict[str, Usage] = field(default_factory=dict)  # by each part of the run
     resumable: Path | None = None  # the last checkpoint that this run wrote or started from
+    doing: str = "before the first stage"  # what would be interrupted now
 
     def execute(self, checkpoint: Path | None, skip_stages: frozenset[int]) -> Reconstruction:
-        """Run the stages that are wanted and write everything."""
+        """Run the stages that are wanted and write everything; whatever ends it says how to go on."""
+        with endings_as_interrupts():
+            try:
+                return self._executed(checkpoint, skip_stages)
+            except (KeyboardInterrupt, Interrupted):
+                raise Interrupted(f"Interrupted {self.doing}. {self._way_on()}") from None
+            except DivergedError:  # says more itself: the state that was kept may well diverge again
+                raise
+            except NextFaceError as error:
+                if self.resumable is not None:
+                    error.args = (f"{error}\n{self._way_on()}",)
+                raise
+            except Exception as error:
+                if is_shortage(error):
+                    raise TooLittleMemoryError(
+                        f"There was too little memory {self.doing}: {first_line(error)}. End other programs, "
+                        "or make the photo (maxResolution) or the maps (textureResolution) smaller.\n"
+                        + self._way_on()
+                    ) from error
+                if self.resumable is not None:
+                    self.progress.warn(f"The program failed {self.doing}. {self._way_on()}")
+                raise
+
+    def _executed(self, checkpoint: Path | None, skip_stages: frozenset[int]) -> Reconstruction:
         for folder in (self.folder, cache_folder()):
             sweep(folder)
         self.equipment.start(self.progress)
@@ -100,11 +126,9 @@ class Run:
                     for photo, shot in enumerate(self.shots)
                 ]
             current = self._stage(3, self._refine, current)
-        try:
-            with self._timed("output"):
-                figures = self._write(current, self.folder)
-        except KeyboardInterrupt:
-            raise self._interrupted("while writing the results") from None
+        self.doing = "while writing the results"
+        with self._timed("output"):
+            figures = self._write(current, self.folder)
         for figure, psnr in zip(figures, before_maps, strict=True):
             figure["psnrStage2"] = psnr
         metrics = self._metrics(figures)
@@ -132,27 +156,37 @@ class Run:
         self, stage: int, work: Callable[[Reconstruction, Watch], Reconstruction], start: Reconstruction
     ) -> Reconstruction:
         """Run one stage; whatever ends it, a checkpoint of its last good state is kept."""
+        self.doing = f"in stage {stage}"
         watch = Watch(start, lambda iteration, state: self._debug(stage, iteration, state))
-        path = self.folder / "checkpoints" / f"stage{stage}.npz"
-        try:
-            with self._timed(f"stage{stage}"), watch.listening():
-                result = work(start, watch)
-        except DivergedError as error:
-            save_checkpoint(watch.state, path, stage, finished=False)
-            raise DivergedError(f"{error} The last good state is in {path}.") from error
-        except Interrupted:
-            save_checkpoint(watch.state, path, stage, finished=False)
-            self.resumable = path
-            raise self._interrupted(f"in stage {stage}") from None
-        save_checkpoint(result, path, stage)
-        self.resumable = path
+        finished = False
+        with watch.listening():
+            try:
+                with self._timed(f"stage{stage}"):
+                    result = work(start, watch)
+                with held_back():
+                    self._keep(result, stage)
+                    finished = True
+            except BaseException as error:
+                with suppress(OutputError):  # where nothing can be written, that is what is said already
+                    if not finished:
+                        self._keep(watch.state, stage, finished=False)
+                if isinstance(error, DivergedError):
+                    raise DivergedError(f"{error} The last good state is in {self.resumable}.") from error
+                raise
+        self.doing = f"after stage {stage}"
         if watch.interrupted:
-            raise self._interrupted(f"after stage {stage}")
+            raise Interrupted("")
         self.losses[stage] = watch.losses
         plot_losses(self.folder / "checkpoints" / f"stage{stage}_loss.png", watch.losses, stage)
         if self.config.saveIntermediateStage and stage < 3:
             self._write(result, self.folder / f"outputStage{stage}")
         return result
+
+    def _keep(self, state: Reconstruction, stage: int, finished: bool = True) -> None:
+        """Write a checkpoint, from which the run can go on."""
+        path = self.folder / "checkpoints" / f"stage{stage}.npz"
+        save_checkpoint(state, path, stage, finished)
+        self.resumable = path
 
     def _coarse(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config, count = self.config, len(self.shots)
@@ -287,18 +321,18 @@ class Run:
             "versions": versions(),
         }
 
-    def _interrupted(self, when: str) -> Interrupted:
-        """The orderly end, with the command that goes on from the last checkpoint."""
+    def _way_on(self) -> str:
+        """How to go on from the last checkpoint."""
         if self.resumable is None:
-            return Interrupted(f"Interrupted {when}. There is nothing to go on from: run it again.")
+            return "There is nothing to go on from: run it again."
         if not self.command:
-            return Interrupted(f"Interrupted {when}. Go on with checkpoint={str(self.resumable)!r}.")
+            return f"Go on with checkpoint={str(self.resumable)!r}."
         words = [*self.command, "--checkpoint", str(self.resumable)]
         for item in fields(self.config):
             value = getattr(self.config, item.name)
             if value != item.default:
                 words += ["--set", f"{item.name}={value}"]
-        return Interrupted(f"Interrupted {when}. Go on with:\n  {shlex.join(words)}")
+        return f"Go on with:\n  {shlex.join(words)}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

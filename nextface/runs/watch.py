@@ -49,10 +49,13 @@ class Watch:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Let the first Ctrl-C finish the iteration; the second one stops at once."""
+        """Let the first Ctrl-C finish the iteration; the second stops at once, and no further one counts."""
+        stopping = False
 
         def remember(number: int, frame: FrameType | None) -> None:
-            if self.interrupted:
+            nonlocal stopping
+            if self.interrupted and not stopping:
+                stopping = True
                 raise KeyboardInterrupt
             self.interrupted = True
 

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+
+from nextface.system.streams import Lasting
 
 
 class Stage(Protocol):
@@ -135,5 +137,8 @@ class _Line:
 def on_screen(stream: TextIO | None = None) -> Progress:
     """Bars where `stream` (default: standard error) is a terminal, else plain lines."""
     stream = stream or sys.stderr
+    if stream is None:  # a process without one, as services and windowed programs may be
+        return Silent()
+    stream = cast(TextIO, Lasting(stream))
     console = Console(file=stream)
     return Bars(console) if console.is_terminal else Lines(stream)

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
+import subprocess
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnContext
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
 from types import FrameType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from nextface.system.interrupts import on_interrupt
+from nextface.system.python import child
+from nextface.system.worker import Done, Work
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-JobIn = TypeVar("JobIn", contravariant=True)
-ResultOut = TypeVar("ResultOut", covariant=True)
+PATIENCE = 10.0  # seconds in which an idle worker must have ended, and every one after a second Ctrl-C
+LOOK = 0.5  # seconds between looks at the clock
 
-PATIENCE = 10.0  # seconds in which an idle worker must have ended
-
-
-class Work(Protocol[JobIn, ResultOut]):
-    """What a worker does with its jobs, one after another."""
-
-    def __call__(self, job: JobIn) -> ResultOut:
-        """Do one job. A KeyboardInterrupt is its own to handle."""
-        ...
-
-    def close(self) -> None:
-        """Release what was held for the next job."""
-        ...
+_PROGRAM = "from nextface.system.worker import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
 
 
 def run_in_workers(
@@ -41,11 +31,11 @@ def run_in_workers(
     workers: int,
     make: Callable[[], Work[Job, Result]],
     lost: Callable[[Job, int | None], Result],
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     """Every job's number and result, in the order in which they are done.
 
     Ctrl-C is handed on to every job in hand, no further job is begun, and the results of those in hand still
-    come; a second one ends everything at once.
+    come. So is a second one, after which jobs have some seconds to end; after a third they have none.
 
     Parameters
     ----------
@@ -53,17 +43,17 @@ def run_in_workers(
     lost: the result of a job whose worker is gone, with the worker's exit code (minus a signal's number), or
         None where Ctrl-C came first.
     """
-    context = multiprocessing.get_context("spawn")
     waiting = deque(enumerate(jobs))
-    crew = [_Worker(context, make) for _ in range(min(workers, len(jobs)))]
-    stopping = False
+    crew = [_Worker(make) for _ in range(min(workers, len(jobs)))]
+    presses = 0
+    end = float("inf")  # when jobs in hand are given up
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        if stopping:
-            raise KeyboardInterrupt
-        stopping = True
+        nonlocal presses, end
+        presses += 1
         waiting.clear()
+        if presses > 1:
+            end = time.monotonic() + (PATIENCE if presses == 2 else 0)
         for worker in crew:
             worker.interrupt()
 
@@ -78,7 +68,7 @@ def run_in_workers(
                 busy = {worker.connection: worker for worker in crew if worker.number is not None}
                 if not busy:
                     break
-                for connection in wait(list(busy)):
+                for connection in wait(list(busy), LOOK):
                     worker = busy[connection]  # type: ignore[index]
                     done = worker.number
                     assert done is not None
@@ -87,10 +77,13 @@ def run_in_workers(
                         code = worker.close(PATIENCE)
                         crew.remove(worker)
                         if waiting:
-                            crew.append(_Worker(context, make))
-                        yield done, lost(jobs[done], None if stopping else code)
+                            crew.append(_Worker(make))
+                        yield done, lost(jobs[done], None if presses else code)
                     else:
                         yield done, result.value
+                if time.monotonic() >= end:
+                    for worker in crew:
+                        worker.kill()  # which shows when its result is waited for
         patience = PATIENCE
     finally:
         for worker in crew:
@@ -99,75 +92,68 @@ def run_in_workers(
             worker.close(patience)
 
 
-class _Done(Generic[Result]):
-    """A result on its way through a pipe, so that any result can be told from none."""
-
-    def __init__(self, value: Result) -> None:
-        self.value = value
-
-
 class _Worker(Generic[Job, Result]):
-    """A process and the pipe to it."""
+    """A process, the pipe to it, and one that it lives no longer than."""
 
-    def __init__(self, context: SpawnContext, make: Callable[[], Work[Job, Result]]) -> None:
-        self.connection, theirs = context.Pipe()
+    def __init__(self, make: Callable[[], Work[Job, Result]]) -> None:
+        self.connection, theirs = Pipe()
         self.number: int | None = None  # of the job in hand
-        self._process = context.Process(target=_serve, args=(theirs, make), daemon=True)
-        with _interrupts_blocked():  # the process begins like that, and listens when it can answer
-            self._process.start()
-        theirs.close()
+        lifeline, held = os.pipe()
+        self._held: int | None = held  # closed with this process, however it ends
+        inherited = (theirs.fileno(), lifeline)
+        try:
+            with _interrupts_blocked():  # the process begins like that, and listens when it can answer
+                self._process = subprocess.Popen(
+                    child(_PROGRAM, *map(str, inherited)),
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=inherited,
+                    start_new_session=True,  # a terminal's Ctrl-C goes to the parent, which hands it on
+                )
+        finally:
+            theirs.close()
+            os.close(lifeline)
+        self._send(make)
 
     def begin(self, number: int, job: Job) -> None:
         """Hand over a job."""
         self.number = number
-        with suppress(OSError):  # it is dead, which shows when the result is waited for
-            self.connection.send(job)
+        self._send(job)
 
-    def finish(self) -> _Done[Result] | None:
+    def finish(self) -> Done[Result] | None:
         """The result of the job in hand; None if the process is gone."""
         self.number = None
         try:
-            result: _Done[Result] = self.connection.recv()
+            result: Done[Result] = self.connection.recv()
         except (EOFError, OSError):
             return None
         return result
 
     def interrupt(self) -> None:
         """Hand on a Ctrl-C to the job in hand."""
-        pid = self._process.pid
-        if self.number is not None and pid is not None and self._process.is_alive():
-            os.kill(pid, signal.SIGINT)
+        if self.number is not None:
+            self._process.send_signal(signal.SIGINT)
 
-    def close(self, patience: float) -> int | None:
+    def kill(self) -> None:
+        """End the process at once, if it has a job in hand."""
+        if self.number is not None:
+            self._process.kill()
+
+    def close(self, patience: float) -> int:
         """End the process, gently for so many seconds, and tell its exit code."""
         self.connection.close()
-        self._process.join(patience)
-        if self._process.is_alive():
+        try:
+            code = self._process.wait(patience)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.join()
-        return self._process.exitcode
+            code = self._process.wait()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+        return code
 
-
-def _serve(connection: Connection, make: Callable[[], Work[Job, Result]]) -> None:
-    """A worker's life: job after job, until there are no more or the parent is gone."""
-    os.setpgid(0, 0)  # a terminal's Ctrl-C goes to the parent alone, which hands it on once
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    work = make()
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        while True:
-            connection.send(_Done(work(connection.recv())))
-    except (EOFError, KeyboardInterrupt):
-        pass
-    finally:
-        work.close()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    def _send(self, value: object) -> None:
+        with suppress(OSError):  # it is dead, which shows when the result is waited for
+            self.connection.send(value)
 
 
 @contextmanager

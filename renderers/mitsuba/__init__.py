@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from nextface.system.python import pip_install
 from renderers.registry import Backend
 from renderers.settings import Settings
 
@@ -46,5 +47,5 @@ BACKEND = Backend(
     create=_create,
     check=_check,
     examinations={"mitsuba on a GPU": _examine_on_gpu, "mitsuba on the CPU": _examine_on_cpu},
-    hint="Install it again: pip install --force-reinstall 'mitsuba>=3.9'",
+    hint=f"Install it again: {pip_install('--force-reinstall', 'mitsuba>=3.9')}",
 )

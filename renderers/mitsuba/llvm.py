@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextface.errors import MissingPartError
+from nextface.system.python import pip_install
 from renderers.mitsuba.probe import probe
 
 MINIMUM_VERSION = 17
@@ -20,7 +21,7 @@ VARIABLE = "DRJIT_LIBLLVM_PATH"  # the environment variable that Dr.Jit reads
 
 ADVICE = (
     "Mitsuba needs LLVM 17 or newer to run on a CPU. Install it with one of\n"
-    "  pip install --no-deps tadashi==0.5.1      (no root needed; Linux x86-64)\n"
+    f"  {pip_install('--no-deps', 'tadashi==0.5.1')}      (no root needed; Linux x86-64)\n"
     "  sudo apt-get install libllvm19            (Debian 12 or newer, Ubuntu 24.04 or newer)\n"
     f"or set {VARIABLE} to a libLLVM that is already here. `renderer = vertex` needs none."
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from nextface.errors import OutputError
 from nextface.system.atomic import replacing
 from nextface.system.caches import cache_folder
+from nextface.system.python import child
 
 TIMEOUT_SECONDS = 120
 
@@ -64,12 +64,10 @@ def probe(variant: str, library: Path | None = None, preloads: Sequence[Path] = 
 
 
 def _try(variant: str, library: Path | None, preloads: Sequence[Path]) -> Verdict:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    arguments = [variant, str(library or ""), *map(str, preloads)]
+    program = "from renderers.mitsuba.trial import main; main(*sys.argv[1:])"
     try:
         run = subprocess.run(
-            [sys.executable, "-m", "renderers.mitsuba.trial", *arguments],
-            env=environment,
+            child(program, variant, str(library or ""), *preloads),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nextface.errors import MissingPartError
 from nextface.scene import Mesh, Scene
+from nextface.system.python import pip_install
 from nextface.system.threads import available_cores
 from renderers.mitsuba.llvm import chosen_llvm, find_llvm
 from renderers.mitsuba.mesh_edges import Edges
@@ -306,7 +307,7 @@ def choose_variant(device: str) -> str:
     MissingPartError: when Mitsuba is not installed, or the device does not work.
     """
     if importlib.util.find_spec("mitsuba") is None:
-        raise MissingPartError("Mitsuba is not installed. Install it with: pip install 'mitsuba>=3.9'")
+        raise MissingPartError(f"Mitsuba is not installed. Install it with: {pip_install('mitsuba>=3.9')}")
     if device == "cpu":
         find_llvm()
         return LLVM_VARIANT

@@ -63,7 +63,3 @@ def draw_everything() -> None:
             albedo = image[..., :3].sum() / (3 * image[..., 3].sum())
             if not 0.5 < albedo < 0.7 or abs(by_light / image[..., :3].sum() - 1) > 1e-2:
                 sys.exit("it computes wrong images or gradients")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

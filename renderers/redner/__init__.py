@@ -6,6 +6,7 @@ import warnings
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from nextface.system.python import command
 from renderers.registry import Backend
 from renderers.settings import Settings
 
@@ -48,5 +49,5 @@ BACKEND = Backend(
     create=_create,
     check=_check,
     examinations={"redner": _examine},
-    hint="Set it up again: nextface setup redner",
+    hint=f"Set it up again: {command('setup', 'redner')}",
 )

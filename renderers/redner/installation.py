@@ -20,11 +20,12 @@ from pathlib import Path
 from nextface.errors import MissingPartError
 from nextface.system.atomic import replacing
 from nextface.system.caches import cache_folder
+from nextface.system.python import command, module, pip_install
 
 PACKAGES = ("numpy==1.24.4", "redner==0.4.28")
 PYTHON = (3, 8)  # the newest that redner has a build for
 VARIABLE = "NEXTFACE_REDNER_PYTHON"
-COMMAND = "nextface setup redner"
+COMMAND = command("setup", "redner")
 INSTALL_SECONDS = 1800
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 BUILDING = "building-redner-"  # what names of unfinished folders begin with
@@ -170,7 +171,7 @@ def _find_python(wish: str, say: Callable[[str], None]) -> Path:
     raise MissingPartError(
         "redner needs a Python 3.8, and none was found: not on the path, not among pyenv's versions, and not "
         "by uv. Any of these mends it, none needs root:\n"
-        f"  pip install uv && {COMMAND}\n"
+        f"  {pip_install('uv')} && {COMMAND}\n"
         f"  pyenv install 3.8 && {COMMAND}\n"
         f"  conda create -p ./python38 python=3.8 && {COMMAND} --python ./python38/bin/python"
     )
@@ -217,7 +218,7 @@ def _install(interpreter: Path, target: Path) -> None:
     if find_spec("pip") is not None:
         tag = [f"--python-version={PYTHON[0]}.{PYTHON[1]}", "--implementation=cp", "--abi=cp38"]
         platforms = [f"--platform={name}_x86_64" for name in ("manylinux2014", "manylinux1")]
-        ways.append([sys.executable, "-m", "pip", *options, "--no-compile", *tag, *platforms])
+        ways.append(module("pip", *options, "--no-compile", *tag, *platforms))
     if _output([str(interpreter), "-I", "-m", "pip", "--version"]):
         ways.append([str(interpreter), "-I", "-m", "pip", *options, "--no-compile"])
     if shutil.which("uv"):

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nextface.errors import RendererError
+from nextface.system.python import command as call_of
 from renderers.redner.shared_memory import SharedMemory
 from renderers.redner.worker import LEAVES, MESSAGE_LIMIT
 
@@ -233,7 +234,8 @@ class _Connection:
             self._channel.close()
             os.close(held)
             raise RendererError(
-                f"redner's Python {command[0]} does not start ({error.strerror}). Run `nextface setup redner`."
+                f"redner's Python {command[0]} does not start ({error.strerror}). "
+                f"Run `{call_of('setup', 'redner')}`."
             ) from error
         finally:
             theirs.close()

@@ -14,10 +14,11 @@ from nextface.landmarks.detection.picture import save_searched
 from nextface.landmarks.detection.tiles import FaceDetector, search
 from nextface.landmarks.points import Landmarks, face_width
 from nextface.photos.photo import Photo
+from nextface.system.python import command
 
 _THROUGH_OPENCV = (
-    "MediaPipe does not start here (`nextface doctor` says why). Its networks run in OpenCV instead, with the "
-    "same landmarks to within 1 % of the distance between the eyes."
+    f"MediaPipe does not start here (`{command('doctor')}` says why). Its networks run in OpenCV instead, with "
+    "the same landmarks to within 1 % of the distance between the eyes."
 )
 SMALLEST_FACE = 48  # pixels across the outline, below which there is nothing to reconstruct from
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from nextface.errors import MissingPartError
 from nextface.landmarks.points import Landmarks
+from nextface.system.python import pip_install
 
 
 class FanDetector:
@@ -28,7 +29,8 @@ class FanDetector:
         except ImportError as error:
             raise MissingPartError(
                 f"landmarksDetectorType = fan needs the package face-alignment ({error}). "
-                "Run `pip install --no-deps face-alignment && pip install scikit-image numba tqdm`, "
+                f"Run `{pip_install('--no-deps', 'face-alignment')} && "
+                f"{pip_install('scikit-image', 'numba', 'tqdm')}`, "
                 "or use landmarksDetectorType = mediapipe."
             ) from None
         try:

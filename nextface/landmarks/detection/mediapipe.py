@@ -12,6 +12,7 @@ import numpy as np
 from nextface.errors import MissingPartError
 from nextface.landmarks.detection.weights import task_bytes
 from nextface.landmarks.points import Landmarks
+from nextface.system.python import pip_install
 from nextface.system.streams import quiet_stderr
 
 MAX_FACES = 16
@@ -43,7 +44,7 @@ class MediaPipeDetector:
         except Exception as error:  # a missing libEGL or libGLESv2 shows only now, as one of several types
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise MissingPartError(
-                f"MediaPipe cannot start ({reason}). Run `pip install --no-deps mediapipe certifi`; "
+                f"MediaPipe cannot start ({reason}). Run `{pip_install('--no-deps', 'mediapipe', 'certifi')}`; "
                 "on Debian and Ubuntu it also needs `apt-get install libegl1 libgles2`."
             ) from error
         self._image = mediapipe.Image

@@ -18,6 +18,7 @@ from nextface.errors import MissingPartError
 from nextface.landmarks.detection import blendshapes
 from nextface.landmarks.detection.weights import network_bytes
 from nextface.landmarks.points import Landmarks
+from nextface.system.python import pip_install
 
 MIN_SCORE = 0.5  # of a detection, and of a face's presence in its square
 SAME_FACE_OVERLAP = 0.3  # intersection over union above which detections are averaged
@@ -106,7 +107,7 @@ def _load(name: str) -> Any:  # cv2.dnn.Net: OpenCV ships no usable type for it
         except (AttributeError, TypeError, cv2.error) as error:
             raise MissingPartError(
                 f"This OpenCV ({cv2.__version__}) cannot load the landmark networks ({error}). "
-                "Run `pip install 'opencv-contrib-python-headless>=5'`."
+                f"Run `{pip_install('opencv-contrib-python-headless>=5')}`."
             ) from None
 
 

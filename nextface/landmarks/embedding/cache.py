@@ -19,6 +19,7 @@ from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.system.archive import ArchiveError, read_arrays
 from nextface.system.atomic import replacing
 from nextface.system.caches import cache_folder
+from nextface.system.python import command
 
 FORMAT = 2  # of cache files; raise it when embeddings are found differently
 STORED = ("indices", "triangles", "barycentric", "weights", "contour")  # of an embedding, in files
@@ -49,7 +50,7 @@ def load_or_compute(
         if draw is None:
             raise MissingPartError(
                 f"The face model {model.name} has no {detector} landmarks, and no renderer was given to find "
-                "them with. Pass a renderer, or fit the model once with `nextface reconstruct`."
+                f"them with. Pass a renderer, or fit the model once with `{command('reconstruct')}`."
             )
         embedding = compute_embedding(model, detector, draw, lambda picture: detector_points(picture, detector))
         _save(path, embedding)

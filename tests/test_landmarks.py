@@ -17,7 +17,7 @@ import pytest
 import nextface
 from nextface.errors import ConfigError, FaceNotFoundError, MissingPartError
 from nextface.landmarks import IBUG68, MEDIAPIPE, Landmarks, face_box, face_width, read_landmarks
-from nextface.landmarks.detection import blendshapes, detect, detector_status
+from nextface.landmarks.detection import blendshapes, detect, detector_status, faces
 from nextface.landmarks.detection.opencv import OpenCVDetector
 from nextface.landmarks.points import outline_box
 from nextface.photos.photo import Photo, load_photo
@@ -270,3 +270,31 @@ def test_wrong_landmark_files(tmp_path: Path, content: str, pattern: str) -> Non
     assert str(path) in str(caught.value)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_landmarks(tmp_path / "missing.json")
+
+
+def test_started_detectors_serve_many_photos(astronaut: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are started once, see the same as one that is started for each photo, and can be started again."""
+    starts = []
+    start = faces._start
+    monkeypatch.setattr(faces, "_start", lambda name: starts.append(name) or start(name))  # type: ignore[func-returns-value]
+    alone = detect(astronaut, "opencv").landmarks.points
+    flipped = photo_of(pixels(astronaut)[:, ::-1])
+    detectors = faces.Detectors()
+    seen = [detect(photo, "opencv", detectors=detectors) for photo in (astronaut, flipped, astronaut)]
+    assert starts == ["opencv", "opencv"]
+    assert np.array_equal(seen[0].landmarks.points, alone) and np.array_equal(seen[2].landmarks.points, alone)
+    detectors.close()
+    assert np.array_equal(detect(astronaut, "opencv", detectors=detectors).landmarks.points, alone)
+    detectors.close()
+    assert len(starts) == 3
+
+
+@needs_mediapipe
+def test_one_mediapipe_sees_the_same_in_every_photo(astronaut: Photo) -> None:
+    detectors = faces.Detectors()
+    alone = detect(astronaut).landmarks.points
+    flipped = photo_of(pixels(astronaut)[:, ::-1])
+    for photo in (astronaut, flipped, astronaut):
+        seen = detect(photo, detectors=detectors).landmarks.points
+    assert np.array_equal(seen, alone)
+    detectors.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,6 +216,23 @@ def test_the_command_line_says_what_is_missing(tmp_path: Path) -> None:
         XDG_CACHE_HOME=str(tmp_path),
     )
     assert_clear(run, 2, ["nextface setup redner"])
+
+
+@pytest.mark.parametrize("damage", ["no packages", "no redner"])
+def test_a_damaged_set_up_is_told_before_anything_is_fitted(damage: str, tmp_path: Path) -> None:
+    whole = require_redner()
+    place = tmp_path / "nextface" / whole.packages.parent.name
+    (place / "packages").mkdir(parents=True)
+    shutil.copy(whole.packages.parent / "environment.json", place)
+    if damage == "no redner":
+        for path in whole.packages.glob("numpy*"):
+            (place / "packages" / path.name).symlink_to(path)
+    run = nextface(
+        *("reconstruct", "--input", PORTRAIT, "--output", tmp_path / "out", "--renderer", "redner"),
+        XDG_CACHE_HOME=str(tmp_path),
+    )
+    assert_clear(run, 2, ["does not load", "nextface setup redner"])
+    assert "1 landmarks" not in run.stderr
 
 
 HERE = """

@@ -11,7 +11,7 @@ from nextface.config import Config
 from nextface.errors import ConfigError, FaceNotFoundError
 from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks
 from nextface.landmarks.detection import detect
-from nextface.landmarks.detection.faces import SMALLEST_FACE
+from nextface.landmarks.detection.faces import SMALLEST_FACE, Detectors
 from nextface.photos.frame import Frame
 from nextface.photos.observation import Observation
 from nextface.photos.photo import CroppedPhoto, Photo, crop_to_box, load_photo
@@ -37,6 +37,7 @@ def prepare(
     face: int | None = None,
     number: int = 0,
     searched: str = "searched.png",
+    detectors: Detectors | None = None,
 ) -> Shot:
     """Load a photo, find the face and its skin, and crop to it.
 
@@ -46,6 +47,7 @@ def prepare(
     ----------
     number: i, which photo of a person this is.
     searched: name of the picture of what was searched.
+    detectors: those that have been started for other photos.
 
     Raises
     ------
@@ -60,7 +62,7 @@ def prepare(
     photo = load_photo(path)
     notes: tuple[str, ...] = ()
     if landmarks is None:
-        detection = detect(photo, config.landmarksDetectorType, face, folder / searched)
+        detection = detect(photo, config.landmarksDetectorType, face, folder / searched, detectors)
         found, notes = detection.landmarks, detection.notes
     else:
         found = read_landmarks(landmarks)

@@ -94,7 +94,9 @@ def reconstruct_with(
     # A folder that is not named after its photo (beside one of the same name) cannot be said on a command line.
     command = words if folder.name == result_name(photo) else ()
     with claimed(folder, photo) as claim:
-        shot = prepare(photo, config, folder, equipment.device, landmarks, mask, face)
+        shot = prepare(
+            photo, config, folder, equipment.device, landmarks, mask, face, detectors=equipment.detectors
+        )
         _tell(shot, progress)
         run = Run([shot], folder, config, equipment, progress, started, command)
         result = run.execute(checkpoint, skip_stages)
@@ -149,7 +151,7 @@ def reconstruct_shared(
             raise PhotoError("The list of photos is empty.")
         owner, folder = listed[0], output / result_name(listed[0])
     with equipped(config, model) as equipment, claimed(folder, owner) as claim:
-        shots = _prepare_all(listed, config, folder, equipment.device, landmarks, mask, progress)
+        shots = _prepare_all(listed, equipment, folder, landmarks, mask, progress)
         run = Run(shots, folder, config, equipment, progress, started, words)
         result = run.execute(checkpoint, skip_stages)
         _tidy(claim, progress)
@@ -158,9 +160,8 @@ def reconstruct_shared(
 
 def _prepare_all(
     photos: Sequence[Path],
-    config: Config,
+    equipment: Equipment,
     folder: Path,
-    device: str,
     landmarks: Path | None,
     mask: Path | None,
     progress: Progress,
@@ -171,13 +172,14 @@ def _prepare_all(
         try:
             shot = prepare(
                 photo,
-                config,
+                equipment.config,
                 folder,
-                device,
+                equipment.device,
                 sidecar(landmarks, photo, ".json", "--landmarks"),
                 sidecar(mask, photo, ".png", "--mask"),
                 number=len(usable),
                 searched=f"searched_{result_name(photo)}.png",
+                detectors=equipment.detectors,
             )
         except (FaceNotFoundError, PhotoError) as error:
             progress.warn(f"{photo.name} is left out: {error}")

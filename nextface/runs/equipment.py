@@ -1,4 +1,4 @@
-"""What a process loads once, however many photos it reconstructs: the face model and the renderer."""
+"""What a process loads once, however many photos it reconstructs: face model, detectors and renderer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 import renderers
 from nextface.config import Config
 from nextface.errors import MissingPartError
+from nextface.landmarks.detection.faces import Detectors
 from nextface.models import create as create_model
 from nextface.models.face_model import FaceModel
 from nextface.system.progress import Progress
@@ -20,7 +21,7 @@ from renderers.settings import Settings
 
 
 class Equipment:
-    """A face model and a renderer; the renderer starts when it is first asked for."""
+    """A face model, landmark detectors and a renderer; these two start when they are first asked for."""
 
     def __init__(self, config: Config, model: FaceModel | None = None) -> None:
         """`model`: a face model of your own, in place of the one that the configuration names.
@@ -30,6 +31,7 @@ class Equipment:
         MissingPartError: when a part of the model or of its device is not here.
         """
         self.config = config
+        self.detectors = Detectors()
         self._until_closed = ExitStack()
         with ExitStack() as until_ready:
             until_ready.enter_context(limited_threads(config))
@@ -69,9 +71,10 @@ class Equipment:
             progress.note(excess)
 
     def close(self) -> None:
-        """Release the renderer, if it was started, and give the caller's numbers of threads back."""
+        """Release renderer and detectors that were started, and give the caller's numbers of threads back."""
         if "renderer" in self.__dict__:
             self.renderer.close()
+        self.detectors.close()
         self._until_closed.close()
 
 

@@ -6,12 +6,15 @@ import warnings
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from nextface.errors import MissingPartError, RendererError
 from nextface.system.python import command
 from renderers.registry import Backend
 from renderers.settings import Settings
 
 if TYPE_CHECKING:
     from renderers.redner.renderer import RednerRenderer
+
+HINT = f"Set it up again: {command('setup', 'redner')}"
 
 
 def _create(settings: Settings) -> RednerRenderer:
@@ -20,6 +23,11 @@ def _create(settings: Settings) -> RednerRenderer:
     if settings.device == "cuda":
         warnings.warn("redner draws on the CPU: its build for GPUs is not used", stacklevel=3)
     engine = find_engine(settings.redner_python, settings.threads)
+    try:
+        engine.start()
+    except RendererError as error:
+        engine.close()
+        raise MissingPartError(f"renderer = redner: {error}\n{HINT}") from error
     return RednerRenderer(engine, settings.max_bounces, settings.visibility_gradients)
 
 
@@ -49,5 +57,5 @@ BACKEND = Backend(
     create=_create,
     check=_check,
     examinations={"redner": _examine},
-    hint=f"Set it up again: {command('setup', 'redner')}",
+    hint=HINT,
 )

@@ -17,6 +17,9 @@ class RednerHere:
         """A scene; see `renderers.redner.worker.DrawnScene`."""
         return LocalScene(arrays, options)
 
+    def start(self) -> None:
+        """It has been imported, or will be: there is nothing to wait for."""
+
     def close(self) -> None:
         """There is nothing to release."""
 

@@ -84,6 +84,15 @@ class RednerProcess:
         with self._lock:
             self._end()
 
+    def start(self) -> None:
+        """Start the process, unless it runs, and wait until redner is loaded.
+
+        Raises
+        ------
+        RendererError: when it does not load.
+        """
+        self._exchange({"do": "hello"})
+
     def ask(self, scene: SharedScene, message: dict[str, Any], paths: int) -> None:
         """Have the process do something with a scene, and wait until that is done.
 
@@ -97,15 +106,18 @@ class RednerProcess:
         ------
         RendererError: when the process reports an error, dies, hangs or talks nonsense.
         """
+        self._exchange({**message, "scene": scene.number}, scene, paths)
+
+    def _exchange(self, message: dict[str, Any], scene: SharedScene | None = None, paths: int = 0) -> None:
         with self._lock:
             connection = self._connect()
             try:
                 self._forget(connection)
-                if scene.number not in connection.scenes:
+                if scene is not None and scene.number not in connection.scenes:
                     connection.send(scene.loading, scene.memory.descriptor)
                     connection.wait(LOADING, self._patience)
                     connection.scenes.add(scene.number)
-                connection.send({**message, "scene": scene.number})
+                connection.send(message)
                 connection.wait(LOADING + SLOWEST * paths, self._patience)
             except _Refused as refusal:
                 raise RendererError(f"redner could not draw: {refusal}") from None

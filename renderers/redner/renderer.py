@@ -58,6 +58,10 @@ class NoScene:
 class Engine(Protocol):
     """redner, wherever it works."""
 
+    def start(self) -> None:
+        """Load it now, not at the first scene; raises RendererError where it does not load."""
+        ...
+
     def load(self, arrays: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> DrawableScene:
         """A scene from what `renderers.redner.worker.DrawnScene` takes."""
         ...

@@ -22,7 +22,12 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])  # where the packages are
 
-import numpy as np
+try:
+    import numpy as np
+except Exception as error:  # of whatever kind: the packages are damaged
+    if __name__ == "__main__":
+        sys.exit(f"NumPy does not load: {str(error).strip().splitlines()[0]}")
+    raise
 
 MESSAGE_LIMIT = 1 << 16  # bytes; messages hold names and numbers, arrays are in shared memory
 CLIP_NEAR = 1.0  # mm
@@ -250,6 +255,7 @@ class Worker:
         self._channel = channel
         self._scenes: dict[int, tuple[DrawnScene, mmap.mmap]] = {}  # by number
         self._operations = {
+            "hello": lambda message, descriptors: None,
             "load": self._load,
             "draw": self._draw,
             "differentiate": self._differentiate,
@@ -376,7 +382,7 @@ def main(_packages: str, channel: str, lifeline: str, parent: str, by_thread: st
     use_cores(int(threads))
     try:
         import redner  # noqa: F401 - a build that does not load should say so now
-    except ImportError as error:
+    except Exception as error:  # of whatever kind: the package is damaged
         sys.exit(f"redner does not load: {error}")
     Worker(socket.socket(fileno=int(channel))).run()
 

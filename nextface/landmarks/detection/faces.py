@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -36,8 +36,37 @@ class _ClosingDetector(FaceDetector, AbstractContextManager["_ClosingDetector"],
     """A detector that must be closed."""
 
 
+class Detectors:
+    """Detectors that are started once, when they are first asked for, and serve any number of photos."""
+
+    def __init__(self) -> None:
+        self._until_closed = ExitStack()
+        self._started: dict[str, tuple[FaceDetector, tuple[str, ...]]] = {}
+
+    def get(self, name: str) -> tuple[FaceDetector, tuple[str, ...]]:
+        """A detector by its name, and what the user should know of it.
+
+        Raises
+        ------
+        MissingPartError: a package or file of the detector is not here.
+        """
+        if name not in self._started:
+            detector, notes = _start(name)
+            self._started[name] = self._until_closed.enter_context(detector), tuple(notes)
+        return self._started[name]
+
+    def close(self) -> None:
+        """Stop them; asked for again, they would start anew."""
+        self._started.clear()
+        self._until_closed.close()
+
+
 def detect(
-    photo: Photo, detector: str = "mediapipe", face: int | None = None, searched_path: Path | None = None
+    photo: Photo,
+    detector: str = "mediapipe",
+    face: int | None = None,
+    searched_path: Path | None = None,
+    detectors: Detectors | None = None,
 ) -> Detection:
     """Find the faces in a photo and choose one.
 
@@ -49,6 +78,7 @@ def detect(
     face: which face to take, 0 being the largest; None takes the largest and notes the others.
     searched_path: where to save the searched picture, with the faces numbered, when there is no
         usable face or more than one.
+    detectors: those that have been started; without them, one is started for this photo alone.
 
     Raises
     ------
@@ -56,9 +86,10 @@ def detect(
     MissingPartError: a package or file of the detector is not here.
     """
     rgb = np.round(photo.srgb * 255).astype(np.uint8)
-    engine, notes = _start(detector)
-    with engine as finder:
+    with ExitStack() as alone:
+        finder, known = (detectors or alone.enter_context(closing(Detectors()))).get(detector)
         faces = search(finder, rgb, wanted=(face or 0) + 1)
+    notes = list(known)
     chosen = face or 0
     usable = bool(faces) and 0 <= chosen < len(faces) and face_width(faces[chosen]) >= SMALLEST_FACE
     saved = ""

@@ -34,9 +34,9 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.photos.folder import find_photos
 from nextface.runs.engine import reconstruct_with
 from nextface.runs.equipment import Equipment, equipped
+from nextface.runs.threads import renderer_threads
 from nextface.system.atomic import replacing
 from nextface.system.progress import Silent
-from nextface.system.threads import renderer_threads
 from renderers.mitsuba.renderer import MitsubaRenderer
 
 SETS = ("reported", "tuning", "all")

@@ -35,11 +35,11 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("renderers/__init__.py",),
     ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/"),
     ("renderers/",),
-    ("nextface/system/",),
     ("nextface/scene/",),
     ("nextface/config.py",),
     ("renderers/registry.py",),
     ("renderers/settings.py",),
+    ("nextface/system/",),
     ("nextface/errors.py",),
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}

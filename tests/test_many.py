@@ -16,7 +16,8 @@ from nextface.errors import ConfigError, Interrupted, PhotoError
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.photos.folder import find_photos, result_names, sidecar
-from nextface.system.threads import available_cores, share_of_cores
+from nextface.runs.threads import share_of_cores
+from nextface.system.threads import available_cores
 
 QUICK = {**TINY, "iterStep2": 1, "iterStep3": 1}
 

@@ -14,9 +14,10 @@ from conftest import PORTRAIT, environment
 
 from nextface import Config, reconstruct
 from nextface.errors import OutputError
+from nextface.runs.threads import excess_of_threads, renderer_threads, torch_threads
 from nextface.system.atomic import TEMPORARY, replacing, sweep
 from nextface.system.streams import Lasting, quiet_stderr
-from nextface.system.threads import available_cores, excess_of_threads, limited_threads, renderer_threads
+from nextface.system.threads import available_cores, limited_threads
 from nextface.system.usage import Usage
 
 # Files
@@ -157,7 +158,7 @@ def test_overlapping_limits_end_with_what_was_before_the_first() -> None:
     try:
         before = threadpool_limits(2, user_api="blas")
         with ThreadPoolExecutor(1) as other:
-            first, second = limited_threads(Config()), limited_threads(Config())
+            first, second = limited_threads(1), limited_threads(1)
             first.__enter__()
             assert blas() == {1}
             other.submit(second.__enter__).result()
@@ -174,10 +175,7 @@ def test_more_threads_than_cores_are_not_used_and_that_is_said() -> None:
     cores = available_cores()
     many = Config(threads=cores + 1, renderer="vertex")
     assert renderer_threads(many) == cores
-    with limited_threads(many):
-        import torch
-
-        assert torch.get_num_threads() == cores
+    assert torch_threads(many) == cores
     told = excess_of_threads(many)
     assert told is not None and f"threads = {cores + 1}" in told and f"{cores} core" in told
     assert excess_of_threads(Config(threads=cores)) is None

@@ -17,7 +17,7 @@ from toy_work import ToyWork
 
 from nextface.system.workers import run_in_workers
 
-Job = int | str
+Job = int | str | tuple[str, int]
 
 
 def run(jobs: list[Job], workers: int, folder: Path) -> dict[int, Job]:
@@ -71,6 +71,23 @@ def test_ctrl_c_reaches_the_jobs_in_hand_and_begins_no_other(tmp_path: Path) -> 
     presser.join()
     assert results == {0: "stopped", 1: "stopped"}
     assert signal.getsignal(signal.SIGINT) is handler
+    assert not any(is_running(pid) for pid in pids(tmp_path))
+
+
+def test_a_second_ctrl_c_reaches_the_jobs_and_a_third_ends_them(tmp_path: Path) -> None:
+    def press() -> None:
+        for number in range(3):
+            names = ("willing", "deaf") if number < 2 else ("deaf",)
+            wait_until(lambda: all((tmp_path / f"{name}.{number}").exists() for name in names))  # noqa: B023
+            os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    start = time.monotonic()
+    results = run([("willing", 2), ("deaf", 9)], 2, tmp_path)
+    presser.join()
+    assert results == {0: "stopped after 2", 1: "('deaf', 9): None"}
+    assert time.monotonic() - start < 60
     assert not any(is_running(pid) for pid in pids(tmp_path))
 
 

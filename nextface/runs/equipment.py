@@ -14,8 +14,9 @@ from nextface.errors import MissingPartError
 from nextface.landmarks.detection.faces import Detectors
 from nextface.models import create as create_model
 from nextface.models.face_model import FaceModel
+from nextface.runs.threads import excess_of_threads, renderer_threads, torch_threads
 from nextface.system.progress import Progress
-from nextface.system.threads import excess_of_threads, limited_threads, renderer_threads
+from nextface.system.threads import limited_threads
 from renderers.renderer import Renderer
 from renderers.settings import Settings
 
@@ -34,7 +35,7 @@ class Equipment:
         self.detectors = Detectors()
         self._until_closed = ExitStack()
         with ExitStack() as until_ready:
-            until_ready.enter_context(limited_threads(config))
+            until_ready.enter_context(limited_threads(torch_threads(config)))
             self.device = _tensor_device(config)
             self.model = (
                 model.to(self.device)

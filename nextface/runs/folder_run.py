@@ -18,11 +18,11 @@ from nextface.models.face_model import FaceModel
 from nextface.photos.folder import find_photos, result_names, sidecar
 from nextface.runs.engine import reconstruct_with
 from nextface.runs.equipment import Equipment
+from nextface.runs.threads import excess_of_threads, share_of_cores
 from nextface.system.atomic import replacing, sweep
 from nextface.system.interrupts import endings_as_interrupts, held_back
 from nextface.system.paths import given_path, given_path_or_none
 from nextface.system.progress import Progress, Silent, Stage
-from nextface.system.threads import excess_of_threads, share_of_cores
 from nextface.system.workers import run_in_workers
 
 NOTHING_KEPT = "Interrupted before there was anything to keep."
@@ -222,19 +222,24 @@ def _at_the_same_time(
     if excess is not None:
         progress.note(excess)
     progress.note(f"{len(jobs)} photos, {workers} at a time")
-    for number, outcome in run_in_workers(jobs, workers, partial(Workplace, own), _lost):
+    lost = partial(_lost, started=time.time())
+    for number, outcome in run_in_workers(jobs, workers, partial(Workplace, own), lost):
         for warning in outcome.warnings:
             progress.warn(f"{outcome.photo.name}: {warning}")
         yield number, outcome
 
 
-def _lost(job: Job, code: int | None) -> Outcome:
-    """What became of a photo whose worker is gone."""
+def _lost(job: Job, code: int | None, started: float) -> Outcome:
+    """What became of a photo whose worker is gone; `started`: when the run did, as `time.time` tells."""
+    found = (job.folder / "checkpoints").glob("stage*.npz")
+    kept = sorted(path for path in found if path.stat().st_mtime >= started)
+    way_on = f" Its last checkpoint is {kept[-1]}: go on with --checkpoint." if kept else ""
     if code is None:
-        return Outcome(job.photo, job.folder, "interrupted", None, 0.0, NOTHING_KEPT)
+        said = f"Interrupted.{way_on}" if kept else NOTHING_KEPT
+        return Outcome(job.photo, job.folder, "interrupted", None, 0.0, said)
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     error = (
         f"The process that worked on it {how}. If the machine ran out of memory, use fewer --workers; if not, "
-        "reconstruct this photo alone to see more."
+        f"reconstruct this photo alone to see more.{way_on}"
     )
     return Outcome(job.photo, job.folder, "failed", None, 0.0, error)

@@ -14,6 +14,7 @@ import pytest
 from nextface.config import Config
 
 ROOT = Path(__file__).parent.parent
+HELPERS = ROOT / "tests" / "helpers"  # on the path of every test
 PORTRAIT = ROOT / "nextface" / "data" / "astronaut.png"
 SMALL = {"maxResolution": 96, "iterStep2": 6, "iterStep3": 6, "rtSamples": 8, "textureResolution": 256}
 TINY = {

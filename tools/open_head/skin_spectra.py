@@ -46,7 +46,8 @@ HAEMOGLOBIN_GRAMS, HAEMOGLOBIN_MOLAR_MASS = 150.0, 64500.0  # g / l of blood, g 
 OXYGENATION = 0.7
 EPIDERMIS_CM = 0.006
 # Kubelka and Munk's theory gives 0.75 for a thick turbid layer; so thin a one sends less light back. This and
-# the next one are chosen by least squares on the published skin colours that tests/test_skin_colours.py lists.
+# the next one are chosen by least squares on the published skin colours that
+# tests/models/test_skin_colours.py lists.
 EPIDERMIS_BACKSCATTER = 0.4
 HORNY_LAYER = 0.015  # of all light, what never reaches melanin: it makes very dark skin greyer
 ESCAPE = 7.8  # Jacques' constant for skin's refractive index of 1.4

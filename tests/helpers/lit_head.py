@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from rendered_photo import person
-from test_delighting import side_light
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -14,13 +14,24 @@ from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.models import create as create_model
 from nextface.scene import Environment, Material, Scene
 from nextface.scene.baking import bake_vertices
-from nextface.scene.lighting import evaluate_map, positive_kernel, project_map, scale_bands
+from nextface.scene.lighting import evaluate_map, map_directions, positive_kernel, project_map, scale_bands
 from nextface.scene.raster import interpolate, rasterize_scene
 from nextface.scene.reflectance import RANGES
 from renderers.renderer import Renderer, Transferable
 
 SIZE = 64
 BANDS = 9
+
+
+def side_light() -> Environment:
+    """A warm disc from the right, ten times the sky's power on what faces it."""
+    directions = map_directions(64).float()
+    side = normalize(torch.tensor([0.9, 0.25, 0.35]), dim=0)
+    radius = math.radians(12)
+    disc = (directions @ side > math.cos(radius)).float() * 3.0 / (2 * math.pi * (1 - math.cos(radius)))
+    sky = 0.42 + 0.17 * directions[..., 1]
+    blue, warm = torch.tensor([0.95, 1.0, 1.08]), torch.tensor([1.05, 1.0, 0.93])
+    return Environment((sky[..., None] * blue + disc[..., None] * warm)[None])
 
 
 def lit_head() -> Scene:

@@ -11,7 +11,7 @@ import pytest
 from nextface.config import DEFAULTS, KEYS, OLD_SPELLINGS, RETIRED_KEYS, Config
 from nextface.errors import ConfigError
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def write(folder: Path, text: str) -> Path:

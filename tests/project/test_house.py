@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("nextface", "renderers")
 
 FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each other
@@ -55,7 +55,7 @@ BACKENDS = ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/")
 CHOOSE_BACKENDS = ("nextface/cli.py", "nextface/doctor.py", "nextface/runs/", "renderers/__init__.py")
 
 MOST_MODULES = 14
-FOLDERS = ("nextface", "renderers", "benchmarks", "tools")
+FOLDERS = ("nextface", "renderers", "benchmarks", "tests", "tools")
 NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
     "nextface/doctor.py",  # the command of this name is in cli.py
     "nextface/fitting/refinement/refine.py",

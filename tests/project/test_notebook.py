@@ -13,7 +13,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
 SMALL = {
     "maxResolution": 96,

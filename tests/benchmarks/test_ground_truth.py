@@ -34,7 +34,7 @@ from nextface.models.open_head import load_open_head
 from nextface.scene.colour import srgb_to_linear
 from nextface.scene.lighting import map_directions, map_solid_angles
 
-ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit" / "FaceXModel"
+ICT = Path(__file__).parents[3] / "shared" / "models" / "ict_facekit" / "FaceXModel"
 needs_ict = pytest.mark.skipif(
     not ICT.is_dir(), reason=f"the ICT-FaceKit light model, which is not part of the project, is not in {ICT}"
 )

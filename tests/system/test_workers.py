@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from conftest import HELPERS, environment
 from toy_work import ToyWork
 
 from nextface.system.workers import run_in_workers
@@ -106,7 +106,7 @@ if __name__ == "__main__":
 def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    paths = os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]])
+    paths = os.pathsep.join([str(HELPERS), environment()["PYTHONPATH"]])
     parent = subprocess.Popen(
         [sys.executable, script, tmp_path], env=environment() | {"PYTHONPATH": paths}, stderr=subprocess.DEVNULL
     )

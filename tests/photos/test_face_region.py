@@ -21,7 +21,7 @@ from nextface.preparation.random_walk import random_walk
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
 ASTRONAUT = Path(nextface.__file__).parent / "data" / "astronaut.png"
-PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
+PHOTOS = Path(__file__).parents[3] / "shared" / "photos"
 
 # The points of the 68-point scheme, as far as the 478 have them.
 AS_68 = (

@@ -15,7 +15,7 @@ from nextface.cli import app
 from nextface.config import KEYS, Config
 from nextface.person.reconstruction import Reconstruction
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PATTERNS = ("*.md", "docs/*.md", "baselMorphableModel/*.md", "nextface/**/*.md")
 DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from nextface import __version__, cli
 from nextface.config import Config
 from nextface.errors import DivergedError, Interrupted, PhotoError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "scipy", "mitsuba", "drjit", "cv2", "mediapipe", "matplotlib", "trimesh", "PIL")
 
 

@@ -7,22 +7,21 @@ to find.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from lit_head import side_light
 from rendered_photo import fitting_config, person, photograph, relative_error
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, normalize
+from torch.nn.functional import avg_pool2d
 
 from nextface import reconstruct
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.reconstruction import Reconstruction
-from nextface.scene import Environment, Material, Scene
+from nextface.scene import Material, Scene
 from nextface.scene.baking import bake_vertices, texel_points
-from nextface.scene.lighting import map_directions
 from nextface.scene.reflectance import RANGES
 
 SIZE = 144  # pixels of the photo
@@ -51,17 +50,6 @@ def moles() -> Tensor:
     middles = torch.arange(MAP_SIZE) + 0.5
     away = (middles - place[:, 1:]).square()[:, :, None] + (middles - place[:, :1]).square()[:, None]
     return torch.exp(-away / (2 * radius[:, None, None] ** 2)).sum(0).clamp(max=1)
-
-
-def side_light() -> Environment:
-    """A warm disc from the right, ten times the sky's power on what faces it."""
-    directions = map_directions(64).float()
-    side = normalize(torch.tensor([0.9, 0.25, 0.35]), dim=0)
-    radius = math.radians(12)
-    disc = (directions @ side > math.cos(radius)).float() * 3.0 / (2 * math.pi * (1 - math.cos(radius)))
-    sky = 0.42 + 0.17 * directions[..., 1]
-    blue, warm = torch.tensor([0.95, 1.0, 1.08]), torch.tensor([1.05, 1.0, 0.93])
-    return Environment((sky[..., None] * blue + disc[..., None] * warm)[None])
 
 
 def with_moles(truth: Reconstruction) -> tuple[Scene, Material]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import environment
+from conftest import HELPERS, environment
 from redner_set_up import require_redner
 
 from nextface.errors import RendererError
@@ -164,7 +164,7 @@ def test_an_interruption_ends_the_process_at_once(engine: RednerProcess) -> None
 
 PROGRAM = """
 import sys, threading
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = {paths!r}
 import test_redner_process as here
 engine = here.RednerProcess(here.find_environment().command, here.find_environment().packages, threads=1)
 renderer = here.RednerRenderer(engine)
@@ -181,7 +181,7 @@ def work():
 def test_a_process_dies_with_its_parent(how: signal.Signals, start: str) -> None:
     if how == signal.SIGINT and start != "work()":
         pytest.skip("Python's main thread waits for the others")
-    program = PROGRAM.format(tests=str(Path(__file__).parent), start=start)
+    program = PROGRAM.format(paths=[str(Path(__file__).parent), str(HELPERS.parent), str(HELPERS)], start=start)
     parent = subprocess.Popen(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,

@@ -23,7 +23,7 @@ from nextface import Config, reconstruct
 from renderers.renderer import ShadowCaster
 from renderers.settings import Settings
 
-ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit" / "FaceXModel"
+ICT = Path(__file__).parents[3] / "shared" / "models" / "ict_facekit" / "FaceXModel"
 CASE = "ict_medium_3"  # of those for tuning
 SIZE = 256
 

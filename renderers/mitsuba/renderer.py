@@ -19,10 +19,10 @@ from nextface.errors import MissingPartError
 from nextface.scene import Mesh, Scene
 from nextface.system.python import pip_install
 from nextface.system.threads import available_cores
+from renderers.mitsuba.edges.mesh_edges import Edges
+from renderers.mitsuba.edges.silhouettes import boundary_gradients
 from renderers.mitsuba.llvm import chosen_llvm, find_llvm
-from renderers.mitsuba.mesh_edges import Edges
 from renderers.mitsuba.probe import probe
-from renderers.mitsuba.silhouettes import boundary_gradients
 from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
 from renderers.seeds import derived_seed
@@ -49,7 +49,7 @@ class MitsubaRenderer:
     device: where to trace rays: "auto" (a GPU where one works), "cpu" or "cuda". Tensors may be anywhere.
     max_bounces: surface reflections between light and camera; 1 is direct light.
     threads: CPU threads of Dr.Jit, for the whole process; None for all that this process may use.
-    visibility_gradients: add the gradients of `renderers.mitsuba.silhouettes` by vertices and camera.
+    visibility_gradients: add the gradients of `renderers.mitsuba.edges.silhouettes` by vertices and camera.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from renderers.mitsuba import skin_bsdf
-from renderers.mitsuba.boundaries import ShadowSteps
+from renderers.mitsuba.edges.boundaries import ShadowSteps
 from renderers.mitsuba.environment_light import EnvironmentLight
 from renderers.mitsuba.exchange import to_drjit, to_torch
 from renderers.mitsuba.light_transport import Surroundings, direct_radiance, indirect_radiance, shadow_steps
@@ -154,7 +154,7 @@ class MitsubaScene:
             dr.clear_grad(leaves)
         return dict(zip(leaves, found, strict=True))
 
-    # What boundary gradients ask, as `renderers.mitsuba.silhouettes.Tracer` says it
+    # What boundary gradients ask, as `renderers.mitsuba.edges.silhouettes.Tracer` says it
 
     def look(self, points: Array, seed: int) -> Array:
         """One light path each: radiance and coverage [N, 4] at image points [2, N / 2, 2] in pixels."""

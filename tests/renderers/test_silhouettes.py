@@ -22,7 +22,7 @@ from benchmarks.parity.measures import (
 from benchmarks.parity.scenes import CASES
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.lighting import map_directions
-from renderers.mitsuba.mesh_edges import Edges, draw_places
+from renderers.mitsuba.edges.mesh_edges import Edges, draw_places
 from renderers.mitsuba.renderer import MitsubaRenderer
 
 SIZE = 48

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, environment, nextface
+from conftest import HELPERS, ROOT, environment, nextface
 
 from nextface.system import python
 
@@ -81,7 +81,7 @@ subprocess.run(module("pip", "--version"), check=True)
 
 
 def test_workers_run_nothing_that_lies_there(trap: Path, tmp_path: Path) -> None:
-    done = run(WORKERS, trap, Path(__file__).parent, tmp_path)
+    done = run(WORKERS, trap, HELPERS, tmp_path)
     assert "{0: 1, 1: 4}" in done.stdout
     assert not what_was_run(trap)
 

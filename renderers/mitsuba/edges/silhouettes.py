@@ -1,4 +1,4 @@
-"""Gradients of a loss as far as outlines and shadow edges move. See `renderers.mitsuba.boundaries`."""
+"""Gradients of a loss as far as outlines and shadow edges move. See `renderers.mitsuba.edges.boundaries`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from renderers.mitsuba.boundaries import Picture, Tracer
-from renderers.mitsuba.mesh_edges import Edges, draw_places
-from renderers.mitsuba.shadow_edges import moving_shadows
+from renderers.mitsuba.edges.boundaries import Picture, Tracer
+from renderers.mitsuba.edges.mesh_edges import Edges, draw_places
+from renderers.mitsuba.edges.shadow_edges import moving_shadows
 
 NEAREST_MM = 1.0  # edges that come closer to the camera's plane than this are left out
 BESIDE = 1e-6  # radians off an outline where its sides are looked at: outlines of a fine mesh lie 1e-5 apart

@@ -1,4 +1,4 @@
-"""The motion of shadow edges in the picture. See `renderers.mitsuba.boundaries`.
+"""The motion of shadow edges in the picture. See `renderers.mitsuba.edges.boundaries`.
 
 Directions are drawn from the environment. For each of them, as for a light at infinity, edges between a lit and
 an unlit face, and ends of the surface, are where shadows begin (on the surface at the edge itself) and what
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from renderers.mitsuba.boundaries import Picture, Tracer
-from renderers.mitsuba.mesh_edges import Edges, draw_places
+from renderers.mitsuba.edges.boundaries import Picture, Tracer
+from renderers.mitsuba.edges.mesh_edges import Edges, draw_places
 
 POINTS_PER_DIRECTION = 256
 LEAST_DIRECTIONS = 16

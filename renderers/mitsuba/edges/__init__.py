@@ -1,0 +1,1 @@
+"""Gradients of what moves: outlines and the edges of shadows."""

@@ -24,6 +24,7 @@ class Camera:
     width: int  # pixels
     height: int  # pixels
     orientation: Tensor | None = None  # [N, 3, 3] rotations that follow `rotation`; None: none do
+    mount: Tensor | None = None  # [N, 3, 3] from the frame in which the pose is told to the camera's, in a rig
 
     @property
     def turn(self) -> Tensor:
@@ -57,4 +58,5 @@ class Camera:
             rotation=self.rotation[photos],
             translation=self.translation[photos],
             orientation=None if self.orientation is None else self.orientation[photos],
+            mount=None if self.mount is None else self.mount[photos],
         )

@@ -40,6 +40,7 @@ class Rig:
         return replace(
             camera,
             orientation=(turn @ before).expand(len(camera.translation), 3, 3),
+            mount=turn.expand(len(camera.translation), 3, 3),
             translation=camera.translation @ turn.mT + self.translation[number].to(turn),
         )
 

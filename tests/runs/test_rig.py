@@ -10,6 +10,7 @@ from rendered_photo import person
 from scipy.spatial.transform import Rotation
 from simple_scenes import SIZE
 
+from nextface.fitting.terms.point_motion import image_motion
 from nextface.models import create as create_model
 from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
@@ -83,6 +84,34 @@ def test_a_light_of_the_world_lights_skin_alike_from_wherever_it_is_seen(seen_by
             irradiance(seen_by_all, number), first, atol=1e-5 * float(first.max()), rtol=0
         )
         assert float((irradiance(fixed, number) - first).abs().max()) > 0.1 * float(first.max())
+
+
+def test_slopes_in_a_rig_are_finite_differences(seen_by_all: Reconstruction) -> None:
+    """By the head's pose in the rig's frame, and by the focal length, of cameras with any matrix."""
+    points = torch.tensor([[10.0, 40, 60], [-30, 5, 70]], dtype=torch.float64)
+    plain = replace(seen_by_all[1], rig=None).camera()
+    names = ("intrinsics", "rotation", "translation", "orientation")
+    plain = replace(plain, **{name: getattr(plain, name).double() for name in names})
+    skewed = plain.intrinsics * torch.tensor([[1.0, 1, 1], [1, 1.2, 1], [1, 1, 1]])
+    skewed[0, 0, 1] = 2.0
+
+    def seen(step: torch.Tensor) -> torch.Tensor:
+        grown = torch.eye(3, dtype=torch.float64)
+        grown[:2] *= step[6].exp()
+        moved = replace(
+            plain,
+            intrinsics=torch.cat([skewed[..., :2] @ grown[:2, :2], skewed[..., 2:]], 2),
+            rotation=plain.rotation + step[:3],
+            translation=plain.translation + step[3:6],
+        )
+        return some_rig().mounted(moved, 1).project(points[None])[0]
+
+    camera = some_rig().mounted(replace(plain, intrinsics=skewed), 1)
+    slopes = image_motion(camera, points, torch.zeros(2, 3, 0, dtype=torch.float64))
+    for column in range(7):
+        step = 1e-4 * torch.eye(7, dtype=torch.float64)[column]
+        expected = (seen(step) - seen(-step)) / 2e-4
+        torch.testing.assert_close(slopes[..., column], expected, atol=1e-5, rtol=1e-5)
 
 
 def heads_at(rig: Rig, moments: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:

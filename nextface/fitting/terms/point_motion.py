@@ -16,13 +16,16 @@ POSE = (
 
 
 def image_motion(camera: Camera, points: Tensor, basis: Tensor) -> Tensor:
-    """Motion [Q, 2, K + 7] in pixels of points [Q, 3] (model space, mm) with a basis [Q, 3, K] and `POSE`."""
-    shift = torch.eye(3).to(points).expand(len(points), 3, 3)
+    """Motion [Q, 2, K + 7] in pixels of points [Q, 3] (model space, mm) with a basis [Q, 3, K] and `POSE`.
+
+    In a rig the pose is the head's in the rig's frame.
+    """
+    shift = (torch.eye(3).to(points) if camera.mount is None else camera.mount[0]).expand(len(points), 3, 3)
     motion = torch.cat([_turned(camera, points, basis), shift], 2)
     x, y, depth = camera.transform(points[None])[0].unbind(1)
     flat = torch.stack([x / depth, y / depth], 1)[..., None]
-    focal = camera.intrinsics[0, [0, 1], [0, 1]][:, None]
-    return torch.cat([(motion[:, :2] - flat * motion[:, 2:]) / depth[:, None, None], flat], 2) * focal
+    on_plane = torch.cat([(motion[:, :2] - flat * motion[:, 2:]) / depth[:, None, None], flat], 2)
+    return camera.intrinsics[0, :2, :2] @ on_plane
 
 
 def turn_motion(camera: Camera, normals: Tensor, basis: Tensor) -> Tensor:

@@ -77,12 +77,21 @@ class Reconstruction:
 
     def camera(self, photo: int = 0) -> Camera:
         """The camera of one photo (N = 1), and the pose of the head in it."""
-        parameters, frame = self.parameters[photo], self.frames[photo]
-        intrinsics = intrinsic_matrix(parameters.focal.exp(), frame.principal.to(parameters.focal))
-        faced = facing(parameters.rotation)[None]
-        camera = Camera(
-            intrinsics, parameters.rotation, parameters.translation, frame.width, frame.height, faced
-        )
+        alone = self.parameters[photo]
+        return self.camera_at(alone.rotation, alone.translation, alone.focal.exp(), photo)
+
+    def camera_at(self, rotation: Tensor, translation: Tensor, focal: Tensor, photo: int = 0) -> Camera:
+        """The camera of one photo for another pose and focal length, in their precision.
+
+        Parameters
+        ----------
+        rotation, translation: [1, 3] as in `Parameters`.
+        focal: [1] pixels.
+        """
+        frame = self.frames[photo]
+        intrinsics = intrinsic_matrix(focal, frame.principal.to(focal), frame.aspect, frame.skew)
+        faced = facing(rotation)[None]
+        camera = Camera(intrinsics, rotation, translation, frame.width, frame.height, faced)
         return camera if self.rig is None else self.rig.mounted(camera, self.mounts[photo])
 
     def environment(self) -> Environment:

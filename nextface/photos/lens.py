@@ -96,6 +96,10 @@ class Lens:
         matrix = np.diag([across, down, 1.0]) @ self.matrix
         return replace(self, width=width, height=height, matrix=matrix)
 
+    def in_crop(self, photo_to_image: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The matrix [3, 3] of a crop whose pixels are `photo_to_image` [2, 3] of the straightened photo's."""
+        return np.vstack([photo_to_image, [0, 0, 1]]) @ self.matrix
+
     def undistorted(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points [P, 2] of the photo in the straightened photo, pixels; by iteration, to 1e-6 pixels or so."""
         if self.is_straight or not len(points):

@@ -7,7 +7,7 @@ centre lies at (column + 0.5, row + 0.5).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from scipy import sparse
 from nextface.errors import PhotoError
 from nextface.photos.exif import CameraId
 from nextface.photos.image_file import decode_image
+from nextface.photos.lens import Lens
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
 CREDIBLE_FOCAL = (10.0, 600.0)  # mm, 35 mm equivalent, from wide-angle phones to long telephoto lenses
@@ -35,6 +36,8 @@ class Photo:
     taken: datetime | None = None  # as EXIF tells, None where absent
     camera: CameraId | None = None  # as EXIF tells, None where absent
     warnings: tuple[str, ...] = ()  # what of the file was not used, and why
+    lens: Lens | None = None  # as calibrated, before the photo was straightened; None where unknown
+    shown: np.ndarray | None = None  # [H, W] bool, what a straightened photo shows; None: all
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,16 @@ class CroppedPhoto:
         return np.round(small * 255).astype(np.uint8)
 
 
-def load_photo(path: Path | str) -> Photo:
+def load_photo(path: Path | str, lens: Lens | None = None) -> Photo:
     """The photo in a file; see `nextface.photos.image_file.decode_image` for the formats.
+
+    Parameters
+    ----------
+    lens: what took it, as calibrated in photos of the same shape; the photo is freed from its distortion.
 
     Raises
     ------
-    PhotoError: no such file, not an image, damaged, or too large.
+    PhotoError: no such file, not an image, damaged, too large, or not of the lens's shape.
     """
     image = decode_image(Path(path))
     warnings = [f"{Path(path).name}: {image.problem}."] if image.problem else []
@@ -68,7 +75,14 @@ def load_photo(path: Path | str) -> Photo:
             "is not believed; focalLength35mm is taken instead."
         )
         focal = None
-    return Photo(Path(path), image.srgb, focal, image.taken, image.camera, tuple(warnings))
+    photo = Photo(Path(path), image.srgb, focal, image.taken, image.camera, tuple(warnings))
+    if lens is None:
+        return photo
+    lens = lens.of_size(image.srgb.shape[1], image.srgb.shape[0])
+    if lens.is_straight:
+        return replace(photo, lens=lens)
+    straight, shown = lens.straightened(image.srgb)
+    return replace(photo, srgb=straight, lens=lens, shown=shown)
 
 
 def crop_to_box(photo: Photo, box: Sequence[float], max_resolution: int) -> CroppedPhoto:

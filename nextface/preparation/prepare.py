@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks
 from nextface.landmarks.detection import detect
 from nextface.landmarks.detection.faces import SMALLEST_FACE, Detectors
 from nextface.photos.frame import Frame
+from nextface.photos.lens import Lens
 from nextface.photos.observation import Observation
 from nextface.photos.photo import CroppedPhoto, Photo, crop_to_box, load_photo
 from nextface.photos.shot import DetectedLandmarks, LensPrior, Shot
@@ -23,6 +25,7 @@ from nextface.system.atomic import replacing
 
 KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal length that EXIF tells
 ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
+MEASURED_FOCAL_SPREAD = 1e-3  # ... and of one that was calibrated
 FEWEST_PIXELS = 16  # of the face's skin, at the size at which the photo is processed
 MOSTLY_COVERED = 0.15  # share of the face oval that is not skin, from which on the user is warned
 
@@ -38,6 +41,7 @@ def prepare(
     number: int = 0,
     searched: str = "searched.png",
     detectors: Detectors | None = None,
+    lens: Lens | None = None,
 ) -> Shot:
     """Load a photo, find the face and its skin, and crop to it.
 
@@ -48,6 +52,8 @@ def prepare(
     number: i, which photo of a person this is.
     searched: name of the picture of what was searched.
     detectors: those that have been started for other photos.
+    lens: what took the photo, as calibrated; without it, the photo is taken for undistorted and centred. Given
+        landmarks and masks are in pixels of the photo as it is.
 
     Raises
     ------
@@ -59,13 +65,15 @@ def prepare(
             f"--face {face} chooses among the faces that are found; with --landmarks none is looked for. "
             "Leave one of the two out."
         )
-    photo = load_photo(path)
+    photo = load_photo(path, lens)
     notes: tuple[str, ...] = ()
     if landmarks is None:
         detection = detect(photo, config.landmarksDetectorType, face, folder / searched, detectors)
         found, notes = detection.landmarks, detection.notes
     else:
         found = read_landmarks(landmarks)
+        if photo.lens is not None:
+            found = replace(found, points=photo.lens.undistorted(found.points))
         if face_width(found) < SMALLEST_FACE:
             raise FaceNotFoundError(
                 f"The face in {landmarks} is {face_width(found):.0f} pixels wide; "
@@ -74,7 +82,9 @@ def prepare(
     crop = crop_to_box(photo, face_box(found), config.maxResolution)
     points = found.transformed(crop.photo_to_image)
     region = face_region(crop.srgb, points, crop.clipped)
-    chosen = region.skin if mask is None else _cropped_mask(read_mask(mask, photo), photo, found, config)
+    chosen = region.skin if mask is None else _cropped_mask(_read_mask(mask, photo), photo, found, config)
+    if photo.shown is not None:
+        chosen = chosen & _cropped_mask(photo.shown, photo, found, config)
     warnings = list(photo.warnings)
     if mask is None and region.covered_fraction > MOSTLY_COVERED:
         warnings.append(
@@ -90,33 +100,56 @@ def prepare(
             "Paint the skin of the face white in a mask and pass it with --mask, or check the landmarks."
         )
     height, width = crop.srgb.shape[:2]
-    scale = float(np.linalg.norm(crop.photo_to_image[0, :2]))
-    full = (photo.srgb.shape[1], photo.srgb.shape[0])
+    matrix = _lens(photo, config).in_crop(crop.photo_to_image)
     observation = Observation(
         torch.from_numpy(crop.srgb).to(device),
         torch.from_numpy(np.ascontiguousarray(chosen)).to(device),
         torch.from_numpy(crop.clipped).to(device),
     )
     on_crop = torch.from_numpy(points.points).float().to(device)
-    lens = LensPrior(
-        float(focal_pixels(photo.focal_35mm or config.focalLength35mm, *full)) * scale,
-        KNOWN_FOCAL_SPREAD if photo.focal_35mm else ASSUMED_FOCAL_SPREAD,
+    frame = Frame(
+        width,
+        height,
+        torch.from_numpy(matrix[None, :2, 2]).float().to(device),
+        crop.photo_to_image,
+        crop.thumbnail,
+        matrix[1, 1] / matrix[0, 0],
+        matrix[0, 1] / matrix[0, 0],
     )
-    centre = crop.photo_to_image @ np.array([full[0] / 2, full[1] / 2, 1])
-    principal = torch.from_numpy(centre[None]).float().to(device)
-    frame = Frame(width, height, principal, crop.photo_to_image, crop.thumbnail)
     return Shot(
         observation,
         region.oval,
         DetectedLandmarks(found.detector, on_crop, dict(found.blendshapes)),
         frame,
-        lens,
+        LensPrior(float(matrix[0, 0]), _focal_spread(photo)),
         path,
         photo.taken,
         photo.camera,
         notes,
         tuple(warnings),
     )
+
+
+def _lens(photo: Photo, config: Config) -> Lens:
+    """What took a photo: as calibrated, else centred and of the focal length that EXIF or the settings tell."""
+    if photo.lens is not None:
+        return photo.lens
+    height, width = photo.srgb.shape[:2]
+    focal = focal_pixels(photo.focal_35mm or config.focalLength35mm, width, height)
+    return Lens.assumed(width, height, float(focal))
+
+
+def _focal_spread(photo: Photo) -> float:
+    """Standard deviation of the logarithm of a photo's focal length."""
+    if photo.lens is not None and photo.lens.known:
+        return MEASURED_FOCAL_SPREAD
+    return KNOWN_FOCAL_SPREAD if photo.focal_35mm else ASSUMED_FOCAL_SPREAD
+
+
+def _read_mask(path: Path, photo: Photo) -> np.ndarray:
+    """A mask [H, W] bool in the pixels of a photo, straightened with it."""
+    mask = read_mask(path, photo)
+    return mask if photo.lens is None else photo.lens.straightened_mask(mask)
 
 
 def _cropped_mask(mask: np.ndarray, photo: Photo, landmarks: Landmarks, config: Config) -> np.ndarray:

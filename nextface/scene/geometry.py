@@ -76,8 +76,13 @@ def focal_pixels(focal_35mm: float | Tensor, width: int, height: int) -> float |
     return focal_35mm * ((width**2 + height**2) ** 0.5 / FULL_FRAME_DIAGONAL_MM)
 
 
-def intrinsic_matrix(focal: Tensor, principal: Tensor) -> Tensor:
-    """Camera matrices [N, 3, 3] of focal lengths [N] and principal points [N, 2], in pixels."""
+def intrinsic_matrix(focal: Tensor, principal: Tensor, aspect: float = 1.0, skew: float = 0.0) -> Tensor:
+    """Camera matrices [N, 3, 3] of focal lengths across [N] and principal points [N, 2], in pixels.
+
+    Parameters
+    ----------
+    aspect, skew: the focal length down, and the skew, over the focal length across.
+    """
     zero, one = torch.zeros_like(focal), torch.ones_like(focal)
-    entries = [focal, zero, principal[:, 0], zero, focal, principal[:, 1], zero, zero, one]
+    entries = [focal, focal * skew, principal[:, 0], zero, focal * aspect, principal[:, 1], zero, zero, one]
     return torch.stack(entries, -1).unflatten(-1, (3, 3))

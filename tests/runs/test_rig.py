@@ -6,14 +6,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from made_shots import made_shot, on_model
 from rendered_photo import person
 from scipy.spatial.transform import Rotation
 from simple_scenes import SIZE
 
+from nextface.fitting.landmarks.coarse import fit_landmarks
+from nextface.fitting.terms.landmark_errors import upright_axes
 from nextface.fitting.terms.point_motion import image_motion
+from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models import create as create_model
 from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
+from nextface.photos.shot import size_of_face
 from nextface.scene import Rig
 from nextface.scene.geometry import pose_matrix, rotation_matrix, rotation_vector
 from nextface.scene.lighting import cosine_kernel, scale_bands, sh_basis, to_light_frame
@@ -112,6 +117,26 @@ def test_slopes_in_a_rig_are_finite_differences(seen_by_all: Reconstruction) -> 
         step = 1e-4 * torch.eye(7, dtype=torch.float64)[column]
         expected = (seen(step) - seen(-step)) / 2e-4
         torch.testing.assert_close(slopes[..., column], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_stage_1_finds_the_pose_in_the_rig(seen_by_all: Reconstruction) -> None:
+    """From the camera at the side alone, whose own pose is another."""
+    truth = seen_by_all[1]
+    embedding = truth.model.landmarks("mediapipe")
+    assert embedding is not None
+    camera, points = truth.camera(), torch.zeros(478, 2)
+    seen = camera.project(landmark_points(truth.vertices(), truth.model, embedding))[0]
+    if embedding.errors is not None:
+        seen = seen + embedding.errors.bias * size_of_face(seen) @ upright_axes(camera)
+    points[embedding.indices] = seen
+    blank = torch.zeros(SIZE, SIZE, 3)
+    focal = float(truth.parameters.focal.exp())
+    shot = on_model(made_shot(blank, blank[..., 0] == 0, points, focal), truth.model)
+    lost = replace(truth.parameters, rotation=torch.zeros(1, 3), translation=torch.tensor([[0.0, 0, 500]]))
+    found = fit_landmarks(truth.with_parameters(lost), [shot], 60, False, lambda cost: None).parameters
+    off = rotation_vector(pose_matrix(found.rotation[0]) @ pose_matrix(truth.parameters.rotation[0]).mT)
+    assert float(torch.rad2deg(off.norm())) < 3
+    assert float((found.translation - truth.parameters.translation).norm()) < 25
 
 
 def heads_at(rig: Rig, moments: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:

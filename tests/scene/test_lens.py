@@ -1,10 +1,20 @@
 """Camera matrices and distortion against the model's own formula, and photos that were bent by it."""
 
+import json
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
+from conftest import PORTRAIT
+from PIL import Image
 
+from nextface.config import Config
 from nextface.errors import PhotoError
+from nextface.landmarks.detection import detect
 from nextface.photos.lens import Lens
+from nextface.photos.photo import load_photo
+from nextface.preparation.prepare import prepare
 from nextface.scene.colour import linear_to_srgb
 
 MATRIX = np.array([[410.0, 1.5, 163.0], [0, 405, 117], [0, 0, 1]])
@@ -115,3 +125,44 @@ def test_an_assumed_lens_is_centred() -> None:
 def test_impossible_lenses_are_refused(matrix: np.ndarray, distortion: np.ndarray, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         Lens(320, 240, matrix, distortion)
+
+
+def test_a_photo_is_straightened_once_on_its_way_in(tmp_path: Path) -> None:
+    """The portrait as a lens bends it, prepared with that lens, is the portrait as a pinhole takes it."""
+    photo = load_photo(PORTRAIT)
+    height, width = photo.srgb.shape[:2]
+    matrix = np.array([[700.0, 2.0, width / 2 + 9], [0, 690, height / 2 - 14], [0, 0, 1]])
+    one = Lens(width, height, matrix, np.array([-0.6, 0.3, 0.004, -0.003, 0.0]))
+    centres = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)
+    source = one.undistorted(centres.reshape(-1, 2)).reshape(height, width, 2).astype(np.float32) - 0.5
+    taken = cv2.remap(photo.srgb, source[..., 0], source[..., 1], cv2.INTER_CUBIC)
+    Image.fromarray((taken.clip(0, 1) * 255 + 0.5).astype(np.uint8)).save(tmp_path / "bent.png")
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, : width // 2] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+
+    found = detect(photo).landmarks
+    paths = []
+    for name, points in (("straight", found.points), ("bent", one.distorted(found.points))):
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps({"detector": found.detector, "points": points.tolist()}))
+    config = Config(maxResolution=128)
+    expected = prepare(PORTRAIT, config, tmp_path, "cpu", paths[0])
+    shot = prepare(tmp_path / "bent.png", config, tmp_path, "cpu", paths[1], lens=one)
+
+    assert np.abs(one.distorted(found.points) - found.points).max() > 2
+    assert float((shot.landmarks.points - expected.landmarks.points).abs().max()) < 0.01
+    assert np.allclose(shot.frame.photo_to_image, expected.frame.photo_to_image)
+    difference = (shot.observation.srgb - expected.observation.srgb).abs()
+    assert float(difference.mean()) < 0.004
+    scale = shot.frame.photo_to_image[0, 0]
+    assert shot.lens.focal == pytest.approx(700 * scale) and shot.lens.spread < expected.lens.spread / 10
+    assert shot.frame.aspect == pytest.approx(690 / 700) and shot.frame.skew == pytest.approx(2 / 700)
+    middle = shot.frame.photo_to_image @ [*matrix[:2, 2], 1]
+    np.testing.assert_allclose(shot.frame.principal[0].numpy(), middle, rtol=1e-6)
+    assert expected.frame.aspect == 1 and expected.frame.skew == 0
+
+    half = prepare(tmp_path / "bent.png", config, tmp_path, "cpu", paths[1], tmp_path / "mask.png", lens=one)
+    edge = half.mask.any(0).nonzero()[0].max() / scale - half.frame.photo_to_image[0, 2] / scale
+    row = np.mean(found.points[:, 1])
+    assert edge == pytest.approx(one.undistorted(np.array([[width / 2, row]]))[0, 0], abs=4)

@@ -25,7 +25,7 @@ from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.shot import LensPrior
 from nextface.scene import Camera
-from nextface.scene.geometry import facing, intrinsic_matrix, pose_matrix, pose_of
+from nextface.scene.geometry import pose_matrix, pose_of
 
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
@@ -167,19 +167,22 @@ class _PhotoProblem:
     surface: LandmarkSurface
     observed: Tensor  # [L, 2] pixels
     whitening: LandmarkWhitening
-    frame: tuple[int, int]  # width and height in pixels
-    principal: Tensor  # [2] pixels
+    state: Reconstruction  # of this photo alone, for its frame and its place in a rig
     expression_prior: Tensor  # [E]
     expression_spread: Tensor  # [E]
     expression_bounds: tuple[np.ndarray, np.ndarray]  # [E] lowest, [E] highest
     focal_spread: float
 
+    def camera(self, pose: Tensor) -> Camera:
+        """What sees the head with a pose [7]."""
+        focal = self.lens.focal * pose[6:7].exp()
+        return self.state.camera_at(pose[None, :3], pose[None, 3:6] * 100, focal)
+
     def residuals(self, unknown: Tensor) -> Tensor:
         """Landmark offsets and the priors of this photo's own unknowns, in standard deviations."""
         shapes = self.surface.identity.shape[-1]
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
-        points = self.surface.points(identity, expression) @ pose_matrix(pose[:3]).mT + pose[3:6] * 100
-        pixels = points[:, :2] / points[:, 2:] * (self.lens.focal * pose[6].exp()) + self.principal
+        pixels = self.camera(pose).project(self.surface.points(identity, expression)[None])[0]
         offsets = self.whitening.residuals(pixels - self.observed)
         expression = (expression - self.expression_prior) / self.expression_spread
         return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
@@ -188,16 +191,8 @@ class _PhotoProblem:
         """Derivatives [R, K + 7 + E] of the residuals."""
         shapes = self.surface.identity.shape[-1]
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
-        focal = self.lens.focal * pose[6:7].exp()
-        camera = Camera(
-            intrinsic_matrix(focal, self.principal[None]),
-            pose[None, :3],
-            pose[None, 3:6] * 100,
-            *self.frame,
-            facing(pose)[None],
-        )
         basis = torch.cat([self.surface.identity, self.surface.expression], 2)
-        motion = image_motion(camera, self.surface.points(identity, expression), basis)
+        motion = image_motion(self.camera(pose), self.surface.points(identity, expression), basis)
         by_identity, by_expression, by_pose = motion.split([shapes, len(expression), 7], 2)
         by_pose = by_pose * torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
         offsets = self.whitening.slopes(torch.cat([by_identity, by_pose, by_expression], 2))
@@ -291,6 +286,10 @@ def _start_pose(alone: Reconstruction, shot: ShotOnModel) -> Tensor:
     rotation, translation = initial_pose(
         points, shot.detected.double().cpu(), alone.camera().intrinsics[0].cpu()
     )
+    if alone.rig is not None:
+        seen = pose_matrix(torch.from_numpy(rotation)), torch.from_numpy(translation)
+        turn, place = alone.rig.in_frame(*seen, alone.mounts[0])
+        rotation, translation = pose_of(turn).numpy(), place.numpy()
     pose = torch.from_numpy(np.concatenate([rotation, translation / 100, [0.0]]))
     depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
     pose[3:6] = pose[3:6] * depth / pose[5]
@@ -306,8 +305,7 @@ def _problem(alone: Reconstruction, shot: ShotOnModel, optimize_focal: bool) -> 
         LandmarkSurface.around(model, shot.embedding, parameters.identity[0], parameters.expression[0]),
         shot.detected.double().cpu(),
         shot.posed(alone).whitening.to(torch.float64, "cpu"),
-        (alone.frames[0].width, alone.frames[0].height),
-        alone.frames[0].principal[0].double().cpu(),
+        alone,
         shot.expected_expression.double().cpu(),
         prior.spread.double().cpu(),
         (prior.low.double().cpu().numpy(), prior.high.double().cpu().numpy()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -66,7 +67,12 @@ class Equipment:
         """
         if "renderer" in self.__dict__:
             return
-        _ = self.renderer
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            _ = self.renderer
+        for warning in said:  # what a renderer has to say belongs to the run, and into a folder's index
+            if issubclass(warning.category, UserWarning):
+                progress.warn(str(warning.message))
         excess = excess_of_threads(self.config)
         if excess is not None:
             progress.note(excess)

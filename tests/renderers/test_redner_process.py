@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,8 +20,11 @@ import torch
 from conftest import HELPERS, environment
 from redner_set_up import require_redner
 
+from nextface.config import Config
 from nextface.errors import RendererError
+from nextface.runs.equipment import equipped
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
+from nextface.system.progress import Silent
 from renderers.redner.installation import find_environment
 from renderers.redner.process import RednerProcess
 from renderers.redner.renderer import RednerRenderer
@@ -397,3 +401,18 @@ def test_one_thread_repeats_gradients_to_the_last_bit(engine: RednerProcess) -> 
         leaf = drawn.environment.radiance.requires_grad_()
         gradients.append(torch.autograd.grad(RednerRenderer(engine).render(drawn, 8, 1).sum(), leaf)[0])
     assert all(torch.equal(gradients[0], gradient) for gradient in gradients)
+
+
+def test_a_run_tells_what_a_renderer_warns_of() -> None:
+    """Through its progress, from where a folder's index has it; not through Python's warnings."""
+    require_redner()
+
+    class Warned(Silent):
+        said: ClassVar[list[str]] = []
+
+        def warn(self, text: str) -> None:
+            self.said.append(text)
+
+    with equipped(Config(renderer="redner", device="cuda", threads=1)) as equipment:
+        equipment.start(Warned())
+    assert Warned.said == ["redner draws on the CPU: its build for GPUs is not used"]

@@ -38,7 +38,7 @@ SAMPLES = 16
 LEAVES = {
     "mesh": ("vertices", "normals"),
     "material": ("diffuse", "specular", "roughness"),
-    "environment": ("radiance",),
+    "environment": ("light",),
     "camera": ("intrinsics", "rotation", "translation"),
 }
 GROWTH = 64 << 20  # bytes: what allocators round and keep
@@ -46,7 +46,7 @@ GROWTH = 64 << 20  # bytes: what allocators round and keep
 
 def moved(value: Any, device: str) -> Any:
     """A dataclass with its tensors, and those of its parts, on a device."""
-    parts = {item.name: getattr(value, item.name) for item in fields(value)}
+    parts = {item.name: getattr(value, item.name) for item in fields(value) if item.init}
     for name, part in parts.items():
         if isinstance(part, Tensor):
             parts[name] = part.to(device)

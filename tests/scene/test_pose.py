@@ -21,9 +21,8 @@ from nextface.photos.frame import Frame
 from nextface.scene import Camera
 from nextface.scene.geometry import facing, pose_matrix, pose_of, rotation_vector
 
-VERSION_2 = (
-    Path(__file__).parents[1] / "data" / "checkpoint_version_2.npz"
-)  # written by the program of that time
+# Written by the program of that time.
+VERSION_2 = Path(__file__).parents[1] / "data" / "checkpoint_version_2.npz"
 INTRINSICS = np.array([[700.0, 0, 160], [0, 700, 120], [0, 0, 1]])
 
 

@@ -1,0 +1,132 @@
+"""Does the reconstruction, laid over the photo, look like the person? A detector and the pixels answer.
+
+    python -m benchmarks.likeness --photos FOLDER [FOLDER ...] --output likeness
+
+reconstructs every photo that has no result yet, lays the reconstruction over the photo as it was fitted,
+finds the landmarks of both pictures with the same detector, and prints a table: distances between the points
+of both, in per cent of the distance between the outer corners of the eyes, by part of the face; and the PSNR
+over eye openings, mouth and the rest of the face's oval, whatever the mask says. `OUTPUT/sheet_*.png` shows
+photo, overlay, both sets of points, and eyes and mouth enlarged, to be looked at.
+
+    python -m benchmarks.likeness --results output/me output/you --output likeness
+
+does the same with results that are there already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.scoring.likeness import PARTS, Likeness, compare_faces, sheet
+from benchmarks.scoring.tables import markdown, mean
+from nextface.config import Config
+from nextface.errors import NextFaceError
+from nextface.photos.folder import find_photos
+from nextface.runs.engine import reconstruct_with
+from nextface.runs.equipment import equipped
+from nextface.system.atomic import replacing
+from nextface.system.progress import Silent
+
+AREAS = ("eyes", "mouth", "rest")
+
+
+def main() -> None:
+    """Reconstruct what is missing, compare, and print."""
+    options = _options()
+    folders = list(options.results)
+    try:
+        if options.photos:
+            folders += _reconstructed(options.photos, options.output, options.config)
+    except NextFaceError as error:
+        sys.exit(str(error))
+    found = {}
+    for folder in folders:
+        try:
+            found[folder.name] = compare_faces(*_pictures(folder), options.detector)
+        except (NextFaceError, FileNotFoundError) as error:
+            print(f"{folder.name}: {error}", file=sys.stderr)
+            continue
+        picture = options.output / f"sheet_{folder.name}.png"
+        with replacing(picture) as temporary:
+            cv2.imwrite(str(temporary), sheet(found[folder.name])[..., ::-1])
+    if not found:
+        sys.exit("There is nothing to compare.")
+    with replacing(options.output / "likeness.json") as temporary:
+        figures = {name: {"offsets": one.offsets, "psnr": one.psnr} for name, one in found.items()}
+        temporary.write_text(json.dumps(figures, indent=1) + "\n")
+    print(table(found))
+
+
+def table(found: dict[str, Likeness]) -> str:
+    """A Markdown table of all photos, with their means."""
+    titles = ["photo", *(f"{part}, %" for part in PARTS), *(f"{area}, dB" for area in AREAS)]
+    rows = [
+        [name, *(_written(one.offsets[part]) for part in PARTS), *(f"{one.psnr[area]:.1f}" for area in AREAS)]
+        for name, one in found.items()
+    ]
+    offsets = [
+        _written(mean(one.offsets[part] for one in found.values() if one.offsets[part] is not None))
+        for part in PARTS
+    ]
+    rows.append(
+        ["mean", *offsets, *(f"{mean(one.psnr[area] for one in found.values()):.1f}" for area in AREAS)]
+    )
+    return markdown(titles, rows)
+
+
+def _written(offset: float | None) -> str:
+    return "not found" if offset is None else f"{offset:.2f}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photos, or photos")
+    parser.add_argument("--results", type=Path, nargs="+", default=[], help="result folders of earlier runs")
+    parser.add_argument("--output", type=Path, required=True, help="folder of results and sheets")
+    parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the runs")
+    parser.add_argument("--detector", default="mediapipe", help="whose points are compared")
+    options = parser.parse_args()
+    if not (options.photos or options.results):
+        parser.error("give --photos, --results, or both")
+    return options
+
+
+def _reconstructed(sources: Sequence[Path], output: Path, settings: Sequence[str]) -> list[Path]:
+    """Result folders of all photos, made where they are missing."""
+    folders = []
+    with equipped(Config().with_overrides(settings, "--config")) as equipment:
+        for source in sources:
+            for photo in find_photos(source).photos if source.is_dir() else [source]:
+                folder = output / photo.stem
+                folders.append(folder)
+                if not (folder / "metrics.json").is_file():
+                    reconstruct_with(equipment, photo, folder, Silent(), time.monotonic())
+    return folders
+
+
+def _pictures(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The photo as it was fitted [h, w, 3] and the reconstruction [h, w, 4], 8 bits, of a result folder.
+
+    Raises
+    ------
+    FileNotFoundError: if the folder holds no result.
+    """
+    pair = []
+    for name in ("input_0.png", "reconstruction_0.png"):
+        picture = cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED)
+        if picture is None:
+            raise FileNotFoundError(f"there is no {name} in {folder}")
+        pair.append(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA if picture.shape[2] == 4 else cv2.COLOR_BGR2RGB))
+    return pair[0][..., :3], pair[1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""A photo beside the reconstruction laid over it: landmarks found in both, and differences of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from nextface.errors import FaceNotFoundError
+from nextface.landmarks import MEDIAPIPE, Landmarks
+from nextface.landmarks.detection import detect
+from nextface.landmarks.points import outline
+from nextface.photos.photo import Photo
+
+_LIDS = (*MEDIAPIPE.right_eye, *MEDIAPIPE.left_eye)
+_IRIS = (*MEDIAPIPE.right_iris, *MEDIAPIPE.left_iris)
+_LIPS = (*MEDIAPIPE.lips_outer, *MEDIAPIPE.lips_inner)
+_BROWS = (*MEDIAPIPE.right_brow, *MEDIAPIPE.left_brow)
+
+PARTS = {
+    "lids": _LIDS,
+    "iris": _IRIS,
+    "lips": _LIPS,
+    "brows": _BROWS,
+    "nose": MEDIAPIPE.nose,
+    "all": tuple(range(MEDIAPIPE.count)),
+}
+SHEET = 640  # pixels, the side of each picture of a sheet
+PHOTO_COLOUR, OVERLAY_COLOUR = (60, 255, 90), (255, 60, 200)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How near the overlay is to the photo."""
+
+    photo: np.ndarray  # [h, w, 3] uint8 sRGB
+    overlay: np.ndarray  # [h, w, 3] uint8 sRGB, the reconstruction over the photo
+    points: np.ndarray  # [478, 2] pixels, of the photo
+    found_again: np.ndarray | None  # [478, 2] pixels, of the overlay; None where no face is found
+    offsets: dict[str, float | None]  # by part: mean distance, % of the outer eye distance
+    psnr: dict[str, float]  # dB over "eyes" (openings), "mouth" (with lips) and the "rest" of the oval
+
+
+def compare_faces(photo: np.ndarray, reconstruction: np.ndarray, detector: str = "mediapipe") -> Likeness:
+    """Compare a photo [h, w, 3] uint8 with a reconstruction [h, w, 4] uint8 (straight alpha) laid over it.
+
+    Raises
+    ------
+    FaceNotFoundError: if the detector finds no face in the photo.
+    """
+    share = reconstruction[..., 3:] / 255.0
+    overlay = np.round(reconstruction[..., :3] * share + photo * (1 - share)).astype(np.uint8)
+    points = _points(photo, detector)
+    try:
+        found = _points(overlay, detector)
+    except FaceNotFoundError:
+        found = None
+    eyes = np.linalg.norm(np.subtract(*points[[MEDIAPIPE.right_eye[0], MEDIAPIPE.left_eye[0]]]))
+    offsets: dict[str, float | None] = dict.fromkeys(PARTS)
+    if found is not None:
+        away = 100 * np.linalg.norm(found - points, axis=1) / eyes
+        offsets = {part: float(away[list(numbers)].mean()) for part, numbers in PARTS.items()}
+    error = np.square(photo.astype(float) - overlay).mean(-1)
+    psnr = {
+        name: float(10 * np.log10(255.0**2 / max(error[area].mean(), 1e-3))) if area.any() else float("nan")
+        for name, area in face_areas(points, *photo.shape[:2]).items()
+    }
+    return Likeness(photo, overlay, points, found, offsets, psnr)
+
+
+def face_areas(points: np.ndarray, height: int, width: int) -> dict[str, np.ndarray]:
+    """Eye openings, the mouth with its lips, and the rest of the face's oval, each [h, w] bool."""
+
+    def area(*polygons: np.ndarray) -> np.ndarray:
+        canvas = np.zeros((height, width), np.uint8)
+        for polygon in polygons:  # OpenCV counts pixels from their centres
+            cv2.fillPoly(canvas, [np.round((polygon - 0.5) * 16).astype(np.int32)], 1, shift=4)
+        return canvas.astype(bool)
+
+    eyes = area(points[list(MEDIAPIPE.right_eye)], points[list(MEDIAPIPE.left_eye)])
+    mouth = area(points[list(MEDIAPIPE.lips_outer)])
+    oval = area(outline(Landmarks("mediapipe", points)))
+    return {"eyes": eyes & oval, "mouth": mouth & oval, "rest": oval & ~eyes & ~mouth}
+
+
+def sheet(likeness: Likeness) -> np.ndarray:
+    """Photo, overlay, both with points, and eyes and mouth of both enlarged: [.., .., 3] uint8."""
+    top = [likeness.photo, likeness.overlay]
+    rows = [np.hstack([_enlarged(picture, SHEET) for picture in (*top, _marked(likeness))])]
+    for polygon in ((*_LIDS, *_BROWS), _LIPS):
+        x0, y0, x1, y1 = _around(likeness.points[list(polygon)], likeness.photo.shape)
+        rows.append(np.hstack([_enlarged(picture[y0:y1, x0:x1], 3 * SHEET // 2) for picture in top]))
+    width = max(row.shape[1] for row in rows)
+    return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+
+
+def _points(picture: np.ndarray, detector: str) -> np.ndarray:
+    return detect(Photo(Path("picture"), picture.astype(np.float32) / 255, None), detector).landmarks.points
+
+
+def _marked(likeness: Likeness) -> np.ndarray:
+    """The photo with the points of both pictures."""
+    scale = SHEET / max(likeness.photo.shape[:2])
+    picture = np.ascontiguousarray(_enlarged(likeness.photo, SHEET))
+    for points, colour in ((likeness.points, PHOTO_COLOUR), (likeness.found_again, OVERLAY_COLOUR)):
+        for x, y in () if points is None else points * scale:
+            cv2.circle(picture, (round(x), round(y)), 1, colour, -1, cv2.LINE_AA)
+    return picture
+
+
+def _around(points: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    (x0, y0), (x1, y1) = points.min(0), points.max(0)
+    margin = 0.15 * (x1 - x0)
+    left, top = max(int(x0 - margin), 0), max(int(y0 - margin), 0)
+    return left, top, min(int(x1 + margin), shape[1]), min(int(y1 + margin), shape[0])
+
+
+def _enlarged(picture: np.ndarray, longest: int) -> np.ndarray:
+    scale = longest / max(picture.shape[:2])
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)

@@ -8,6 +8,10 @@ kept in a JSON file case by case: another call does what is missing, and `--tabl
     python -m benchmarks.fidelity --photos FOLDER --output fidelity
 
 runs on real photos instead, of which only the picture itself can be compared.
+
+    python -m benchmarks.fidelity --scans FOLDER --output fidelity
+
+reconstructs people of whom a scan is known, each photo alone and all of a person together, and scores the geometry.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +29,15 @@ import numpy as np
 
 from benchmarks.ground_truth.lights import relighting_environments
 from benchmarks.ground_truth.record import GroundTruth, cases
-from benchmarks.scoring.case import fitted_mask, score_case, stages
-from benchmarks.scoring.geometry import TrueFace
-from benchmarks.scoring.tables import case_line, photo_table, tables
+from benchmarks.scoring.case import DETECTOR, MEAN_FACE, fitted_mask, score_case, stages
+from benchmarks.scoring.geometry import TrueFace, score_geometry
+from benchmarks.scoring.scans import ScannedView, scanned_views, true_face
+from benchmarks.scoring.tables import case_line, photo_table, scan_table, tables
 from nextface.config import Config
 from nextface.errors import NextFaceError
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.folder import find_photos
-from nextface.runs.engine import reconstruct_with
+from nextface.runs.engine import reconstruct_shared, reconstruct_with
 from nextface.runs.equipment import Equipment, equipped
 from nextface.runs.threads import renderer_threads
 from nextface.system.atomic import replacing
@@ -54,6 +59,8 @@ def main() -> None:
                     _score_truth(options, equipment, results)
                 if options.photos:
                     _run_photos(options, equipment, results)
+                if options.scans:
+                    _score_scans(options, equipment, results)
     except NextFaceError as error:
         sys.exit(str(error))
     shown = {name: case for name, case in results.cases.items() if _wanted(name, case["reported"], options)}
@@ -61,12 +68,15 @@ def main() -> None:
         print(tables(shown))
     if results.photos:
         print(photo_table(results.photos))
+    if results.scans:
+        print(scan_table(results.scans))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truth", type=Path, help="folder of ground-truth photos")
     parser.add_argument("--photos", type=Path, help="folder of real photos")
+    parser.add_argument("--scans", type=Path, help="folder of people with scans and cameras")
     parser.add_argument("--output", type=Path, required=True, help="folder of the results")
     parser.add_argument("--set", choices=SETS, default="reported", help="which ground-truth photos")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these ground-truth photos")
@@ -74,8 +84,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file of results, read and written (OUTPUT/fidelity.json)")
     parser.add_argument("--table", action="store_true", help="run nothing: print what the file holds")
     options = parser.parse_args()
-    if not (options.truth or options.photos or options.table):
-        parser.error("give ground truth with --truth, real photos with --photos, or both")
+    if not (options.truth or options.photos or options.scans or options.table):
+        parser.error("give ground truth with --truth, real photos with --photos, or scans with --scans")
     return options
 
 
@@ -92,12 +102,14 @@ class Results:
     settings: list[str]  # KEY=VALUE, sorted
     cases: dict[str, Any]  # ground-truth photos by name
     photos: dict[str, Any]  # real photos by file name
+    scans: dict[str, Any]  # photos of scanned people by person and photo
 
     @classmethod
     def read(cls, path: Path) -> Results:
         """What a file holds; nothing, if there is none yet."""
         stored = json.loads(path.read_text()) if path.is_file() else {}
-        return cls(path, stored.get("settings", []), stored.get("cases", {}), stored.get("photos", {}))
+        groups = (stored.get(group, {}) for group in ("cases", "photos", "scans"))
+        return cls(path, stored.get("settings", []), *groups)
 
     def made_with(self, settings: Sequence[str]) -> None:
         """Note the settings of the runs.
@@ -106,7 +118,7 @@ class Results:
         ------
         NextFaceError: if there are results already that were made with others.
         """
-        if (self.cases or self.photos) and self.settings != sorted(settings):
+        if (self.cases or self.photos or self.scans) and self.settings != sorted(settings):
             raise NextFaceError(
                 f"The results in {self.path} were made with --config {' '.join(self.settings) or '(nothing)'}. "
                 "Give the same settings, or name another file with --json."
@@ -114,9 +126,14 @@ class Results:
         self.settings = sorted(settings)
 
     def keep(self, group: dict[str, Any], name: str, result: dict[str, Any]) -> None:
-        """Add a result to `cases` or `photos`, and write the file."""
+        """Add a result to `cases`, `photos` or `scans`, and write the file."""
         group[name] = result
-        kept = {"settings": self.settings, "cases": self.cases, "photos": self.photos}
+        kept = {
+            "settings": self.settings,
+            "cases": self.cases,
+            "photos": self.photos,
+            "scans": self.scans,
+        }
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps(kept, indent=1) + "\n")
 
@@ -192,6 +209,35 @@ def _run_photos(options: argparse.Namespace, equipment: Equipment, results: Resu
         kept = {key: metrics[key] for key in ("psnr", "psnrOval", "seconds", "secondsByPart")}
         results.keep(results.photos, photo.name, kept)
         print(f"{photo.name}: {metrics['psnr']:.1f} dB, {metrics['seconds']:.0f} s", flush=True)
+
+
+def _score_scans(options: argparse.Namespace, equipment: Equipment, results: Results) -> None:
+    """Reconstruct scanned people, each photo alone and all of a person together, and score their geometry."""
+    people: dict[str, list[ScannedView]] = {}
+    for view in scanned_views(options.scans):
+        people.setdefault(view.person, []).append(view)
+    if not people:
+        raise NextFaceError(f"There is no folder with scan.ply and cameras.json in {options.scans}.")
+    for person, views in people.items():
+        names = [f"{person} {view.name}" for view in views]
+        if not any(_missing(results.scans, name) for name in names):
+            continue
+        folder = options.output / "scans" / person
+        together = reconstruct_shared(
+            [view.photo for view in views], folder / "together", equipment.config, model=equipment.model
+        )
+        for number, (name, view) in enumerate(zip(names, views, strict=True)):
+            alone = _reconstructed(equipment, view.photo, folder / view.name)
+            rows = stages(alone)
+            chosen = {MEAN_FACE: rows[MEAN_FACE], "alone": rows["stage 3"]}
+            chosen["together"] = stages(together)["stage 3"][number]
+            face = true_face(view)
+            scores = {}
+            for row, state in chosen.items():
+                embedding = state.model.landmarks(DETECTOR)
+                assert embedding is not None
+                scores[row] = asdict(score_geometry(face, state, embedding))
+            results.keep(results.scans, name, scores)
 
 
 def _reconstructed(equipment: Equipment, photo: Path, folder: Path) -> Reconstruction:

@@ -24,6 +24,7 @@ from nextface.scene.raster import interpolate, rasterize
 from renderers.renderer import ShadowCaster
 
 RADIUS = 95.0  # mm around the nose's tip
+NEAR = 65.0  # mm around it: the inner face
 POINTS = 8000  # of the true skin near the nose, those inside of nostrils and mouth still among them
 POINTS_TO_ALIGN = 3000
 RAYS = 32  # from each point, which tell whether it lies open
@@ -38,6 +39,7 @@ class GeometryScore:
 
     median: float  # mm of the truth, after the best similarity
     mean: float
+    near_median: float  # the median within `NEAR` of the nose's tip
     metric_median: float  # mm, after the best rigid motion
     metric_mean: float
     scale: float  # of the reconstruction, against the truth
@@ -130,9 +132,11 @@ def score_geometry(
         for motion, moved in ((motion, motion(truth.points)) for motion in (similar, rigid))
     )
     tip = similar(truth.nose_tip[None])[0]
+    near = np.linalg.norm(truth.points - truth.nose_tip, axis=1) < NEAR
     return GeometryScore(
         float(np.median(apart)),
         float(apart.mean()),
+        float(np.median(apart[near])),
         float(np.median(metric)),
         float(metric.mean()),
         similar.scale,

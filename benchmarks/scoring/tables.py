@@ -155,6 +155,35 @@ def photo_table(photos: Mapping[str, Case]) -> str:
     return markdown(["photo", "PSNR over the mask, dB", "over the oval, dB", "seconds"], lines)
 
 
+def scan_table(scans: Mapping[str, Mapping[str, Row]]) -> str:
+    """Photos of scanned people: how far their skin is from the mean face's, and from the reconstructions'."""
+    lines = []
+    for name, rows in scans.items():
+        start = rows[MEAN_FACE]["median"]
+        for row, score in rows.items():
+            lines.append(
+                [
+                    f"{name}, {row}",
+                    f"{score['median']:.2f}",
+                    f"{100 * (score['median'] / start - 1):+.0f} %",
+                    f"{score['near_median']:.2f}",
+                    f"{score['metric_median']:.2f}",
+                    f"{score['scale']:.3f}",
+                    f"{100 * score['camera']:+.1f}",
+                ]
+            )
+    titles = [
+        "photo",
+        "median, mm",
+        "against the mean face",
+        "within 65 mm",
+        "metric median, mm",
+        "scale",
+        "camera, %",
+    ]
+    return markdown(titles, lines)
+
+
 def mean(values: Iterable[float]) -> float:
     """The mean of the values."""
     return float(np.mean(list(values)))

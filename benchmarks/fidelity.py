@@ -11,7 +11,8 @@ runs on real photos instead, of which only the picture itself can be compared.
 
     python -m benchmarks.fidelity --scans FOLDER --output fidelity
 
-reconstructs people of whom a scan is known, each photo alone and all of a person together, and scores the geometry.
+reconstructs people of whom a scan is known, each photo alone and all of a person together, and scores the
+geometry.
 """
 
 from __future__ import annotations

@@ -116,7 +116,8 @@ def test_without_libegl_the_same_networks_run_in_opencv(tmp_path: Path) -> None:
     for name in ("libEGL.so.1", "libGLESv2.so.2"):
         (tmp_path / name).touch()
     script = (
-        "from nextface.landmarks.detection import detect, detector_status; from nextface.photos.photo import load_photo;"
+        "from nextface.landmarks.detection import detect, detector_status;"
+        "from nextface.photos.photo import load_photo;"
         f"found = detect(load_photo({str(ASTRONAUT)!r}));"
         "print(len(found.faces), found.notes, detector_status()['mediapipe'])"
     )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PORTRAIT
 from typer.testing import CliRunner
 
 from nextface import __version__, cli
@@ -51,7 +52,7 @@ def test_config_prints_a_configuration(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["reconstruct", "--inptu", "a.jpg"], ["--inptu", "--input"]),
-        (["reconstruct"], ["--input"]),
+        (["reconstruct"], ["Which photo", "reconstruct PHOTO"]),
         (["reconstruct", "a.jpg", "b.jpg"], ["One photo or folder", "a.jpg, b.jpg", "--input DIR"]),
         (["reconstruct", "a.jpg", "--input", "b.jpg"], ["One photo or folder", "a.jpg, b.jpg"]),
         (["reconstruct", ""], ["PHOTO", "empty"]),
@@ -66,8 +67,8 @@ def test_config_prints_a_configuration(tmp_path: Path) -> None:
         (["reconstruct", "--input", "a.jpg", "--set", "bandz=3"], ["--set", "Did you mean bands?"]),
         (["reconstruct", "--input", "a.jpg", "--set", "bands"], ["--set", "key=value"]),
         (["reconstruct", "--input", "a.jpg", "--config", "missing.ini"], ["missing.ini", "cannot be read"]),
-        (["reconstruct", "--input", "a.jpg", "--workers", "2"], ["--workers", "folder"]),
-        (["reconstruct", "--input", "a.jpg", "--sharedIdentity"], ["--sharedIdentity", "folder"]),
+        (["reconstruct", "--input", str(PORTRAIT), "--workers", "2"], ["--workers", "folder"]),
+        (["reconstruct", "--input", str(PORTRAIT), "--sharedIdentity"], ["--sharedIdentity", "folder"]),
         (["reconstruct", "--input", "tests", "--face", "1"], ["--face", "one photo"]),
         (["reconstruct", "--input", "tests", "--checkpoint", "c.npz"], ["--checkpoint", "--sharedIdentity"]),
         (["reconstruct", "--input", "tests", "--sharedIdentity", "--workers", "2"], ["--workers", "together"]),

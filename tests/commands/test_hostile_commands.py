@@ -22,7 +22,7 @@ def words(*line: str) -> Callable[[Path], Answer]:
 
 def lines() -> Iterator[Situation]:
     cases: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-        "no photo": (("reconstruct",), ("--input",)),
+        "no photo": (("reconstruct",), ("Which photo", "reconstruct PHOTO")),
         "an unknown command": (("reconstrcut",), ("reconstrcut",)),
         "an unknown option": (("reconstruct", "a.jpg", "--colour"), ("--colour",)),
         "an option of another program": (("reconstruct", "-rf", "a.jpg"), ("-r",)),
@@ -41,12 +41,13 @@ def lines() -> Iterator[Situation]:
         "a face in words": (("reconstruct", "a.jpg", "--face", "first"), ("--face",)),
         "a face of a folder": (("reconstruct", "{folder}", "--face", "0"), ("--face", "one photo")),
         "no workers": (("reconstruct", "{folder}", "--workers", "0"), ("--workers",)),
-        "workers for a photo": (("reconstruct", "a.jpg", "--workers", "2"), ("--workers", "folder")),
+        "workers for a photo": (("reconstruct", str(PORTRAIT), "--workers", "2"), ("--workers", "folder")),
         "workers for a person": (
             ("reconstruct", "{folder}", "--sharedIdentity", "--workers", "2"),
             ("--workers",),
         ),
-        "a person in a photo": (("reconstruct", "a.jpg", "--sharedIdentity"), ("--sharedIdentity",)),
+        "a person in a photo": (("reconstruct", str(PORTRAIT), "--sharedIdentity"), ("--sharedIdentity",)),
+        "a person nowhere": (("reconstruct", "a.jpg", "--sharedIdentity"), ("There is no folder a.jpg",)),
         "a folder's checkpoint": (("reconstruct", "{folder}", "--checkpoint", "c.npz"), ("--checkpoint",)),
         "an empty folder": (("reconstruct", "{folder}"), ("no photo", "{folder}")),
         "a photo that is not there": (("reconstruct", "{folder}/a.jpg"), ("There is no photo", "a.jpg")),

@@ -28,6 +28,10 @@ class MissingPartError(NextFaceError):
     """A package, system library, model file or device that the request needs is not here."""
 
 
+class ModelError(NextFaceError):
+    """A face model's parts contradict each other, or its values make no face."""
+
+
 class OutputError(NextFaceError):
     """A result cannot be written."""
 

@@ -15,6 +15,7 @@ from nextface.errors import MissingPartError
 from nextface.landmarks.detection.faces import Detectors
 from nextface.models import create as create_model
 from nextface.models.face_model import FaceModel
+from nextface.models.validation import check_model
 from nextface.runs.threads import excess_of_threads, renderer_threads, torch_threads
 from nextface.system.progress import Progress
 from nextface.system.threads import limited_threads
@@ -31,6 +32,7 @@ class Equipment:
         Raises
         ------
         MissingPartError: when a part of the model or of its device is not here.
+        ModelError: when a model of your own contradicts itself.
         """
         self.config = config
         self.detectors = Detectors()
@@ -38,6 +40,8 @@ class Equipment:
         with ExitStack() as until_ready:
             until_ready.enter_context(limited_threads(torch_threads(config)))
             self.device = _tensor_device(config)
+            if model:
+                check_model(model)
             self.model = (
                 model.to(self.device)
                 if model

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nextface.errors import MissingPartError
 from nextface.scene import Mesh, Scene
+from nextface.scene.corners import MeshCorners
 from nextface.system.python import pip_install
 from nextface.system.threads import available_cores
 from renderers.mitsuba.edges.mesh_edges import Edges
@@ -130,8 +131,8 @@ class MitsubaRenderer:
         topology = self._update_topology(mesh, material.is_mapped)
         vertices, normals = camera.transform(mesh.vertices)[0], camera.rotate(mesh.normals)[0]
         leaves = {
-            "positions": topology.at_corners(vertices),
-            "normals": topology.at_corners(normals),
+            "positions": topology.corners.spread(vertices),
+            "normals": topology.corners.spread(normals),
             "diffuse": material.diffuse[0],
             "specular": material.specular[0],
             "roughness": material.roughness[0],
@@ -175,50 +176,28 @@ class MitsubaRenderer:
 class _Topology:
     """A mesh's triangles as Mitsuba wants them: one corner for each pair of vertex and texture coordinate."""
 
-    source: tuple[Tensor | None, ...]  # the tensors that this was made from
+    corners: MeshCorners
     mapped: bool
     triangles: np.ndarray  # [F, 3] uint32, corner numbers
     uvs: np.ndarray | None  # [P, 2] float32; None without maps
-    vertices: Tensor | None  # [P] int64, the vertex of each corner; None where they are the same
 
     @cached_property
     def edges(self) -> Edges:
         """The mesh's edges between corners; texture seams are no edges of it."""
-        triangles = self.source[0]
+        triangles = self.corners.source[0]
         assert triangles is not None
         return Edges.of(triangles.cpu(), torch.from_numpy(self.triangles.astype(np.int64)))
 
     @classmethod
     def of(cls, mesh: Mesh, mapped: bool) -> _Topology:
-        source = (mesh.triangles, mesh.uvs, mesh.uv_triangles) if mapped else (mesh.triangles,)
-        if not mapped:
-            return cls(source, mapped, mesh.triangles.cpu().numpy().astype(np.uint32), None, None)
-        assert mesh.uvs is not None and mesh.uv_triangles is not None
-        pairs = torch.stack([mesh.triangles, mesh.uv_triangles], -1).reshape(-1, 2)
-        corners, triangles = pairs.unique(dim=0, return_inverse=True)
-        return cls(
-            source,
-            mapped,
-            triangles.reshape(-1, 3).cpu().numpy().astype(np.uint32),
-            mesh.uvs[corners[:, 1]].detach().to("cpu", torch.float32).numpy(),
-            corners[:, 0],
-        )
+        corners = MeshCorners.of(mesh, mapped)
+        uvs = None
+        if corners.uv is not None and mesh.uvs is not None:
+            uvs = mesh.uvs[corners.uv].detach().to("cpu", torch.float32).numpy()
+        return cls(corners, mapped, corners.triangles.cpu().numpy().astype(np.uint32), uvs)
 
     def fits(self, mesh: Mesh, mapped: bool) -> bool:
-        if mapped != self.mapped:
-            return False
-        now = (mesh.triangles, mesh.uvs, mesh.uv_triangles) if mapped else (mesh.triangles,)
-        return all(_same(a, b) for a, b in zip(self.source, now, strict=True))
-
-    def at_corners(self, values: Tensor) -> Tensor:
-        """Values [P, C] at the corners of values [V, C] at the vertices; differentiable."""
-        return values if self.vertices is None else values[self.vertices]
-
-
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    if a is b or a is None or b is None:
-        return a is b
-    return a.device == b.device and a.shape == b.shape and torch.equal(a, b)
+        return mapped == self.mapped and self.corners.fits(mesh, mapped)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from nextface.scene import Camera, Mesh, Scene
+from nextface.scene import Camera, Scene
+from nextface.scene.corners import same_topology, topology
 
 LUMINANCE = (0.212671, 0.715160, 0.072169)  # redner's weights, by which it weighs the directions it samples
 BLACK = 1e-8  # of the brightest texel
@@ -38,7 +39,7 @@ class Layout:
     def of(cls, scene: Scene) -> Layout:
         """The layout of a scene, whose maps have the right sizes."""
         mesh, material = scene.mesh, scene.material
-        source = _source(mesh, material.is_mapped)
+        source = topology(mesh, material.is_mapped)
         triangles = _integers(mesh.triangles)
         if material.is_mapped:
             assert mesh.uvs is not None and mesh.uv_triangles is not None
@@ -61,7 +62,7 @@ class Layout:
         mapped = scene.material.is_mapped
         if (tuple(scene.material.diffuse.shape[1:3]) if mapped else None) != self.map_size:
             return False
-        return all(map(_same, self.source, _source(scene.mesh, mapped)))
+        return same_topology(self.source, topology(scene.mesh, mapped))
 
     def to_map(self, values: Tensor) -> Tensor:
         """redner's map [H', W', C] of vertex values [V, C] or of a map [H, W, C]; differentiable."""
@@ -172,16 +173,6 @@ def _screen(camera: Camera) -> Tensor:
     half = camera.width / 2
     rows = [[1 / half, 0, -1], [0, -1 / half, camera.height / camera.width], [0, 0, 1]]
     return camera.intrinsics.new_tensor(rows)
-
-
-def _source(mesh: Mesh, mapped: bool) -> tuple[Tensor | None, ...]:
-    return (mesh.triangles, mesh.uvs, mesh.uv_triangles) if mapped else (mesh.triangles,)
-
-
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    if a is b or a is None or b is None:
-        return a is b
-    return a.device == b.device and a.shape == b.shape and torch.equal(a, b)
 
 
 def _integers(values: Tensor) -> np.ndarray:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from nextface.scene import Mesh, Scene
 from nextface.scene.baking import sample_map
+from nextface.scene.corners import MeshCorners
 from nextface.scene.lighting import to_light_frame
 from nextface.scene.prefiltered import shade
 from nextface.scene.raster import camera_barycentric, interpolate, rasterize_scene
 from renderers.renderer import Occlusion
 from renderers.scene_check import check_scene
 from renderers.specular_lobe import GGX, SpecularLobe
-
-
-@dataclass(frozen=True)
-class _Corners:
-    """The distinct (vertex, UV) pairs of a mesh: a vertex on a UV seam is shaded once for each side."""
-
-    vertex: Tensor  # [Q] int64
-    uv: Tensor  # [Q] int64
-    triangles: Tensor  # [F, 3] int64 into the pairs
 
 
 class VertexRenderer:
@@ -50,7 +40,7 @@ class VertexRenderer:
 
     def __init__(self, bands: int = 9) -> None:
         self.bands = bands
-        self._corners: tuple[Mesh, _Corners] | None = None
+        self._corners: MeshCorners | None = None
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance and coverage [N, height, width, 4]; `samples` and `seed` change nothing here.
@@ -92,7 +82,7 @@ class VertexRenderer:
             vertex = shaded
             diffuse, specular, roughness = (values[0].index_select(0, vertex) for values in maps)
         else:
-            assert mesh.uvs is not None  # checked before drawing
+            assert mesh.uvs is not None and corners.uv is not None  # checked before drawing
             vertex, uv = corners.vertex[shaded], mesh.uvs[corners.uv[shaded]]
             diffuse, specular, roughness = (sample_map(values, uv)[0] for values in maps)
         normals = camera.rotate(mesh.normals[:, vertex])[0]
@@ -108,16 +98,8 @@ class VertexRenderer:
         image = interpolate(fragments_with_gradient, number[triangles], colour)
         return torch.cat([image, fragments.covered[..., None].to(image.dtype)], -1)
 
-    def _corners_of(self, mesh: Mesh) -> _Corners:
-        """The mesh's (vertex, UV) pairs, kept for the last topology."""
-        if self._corners is not None:
-            known, corners = self._corners
-            if known.triangles is mesh.triangles and known.uv_triangles is mesh.uv_triangles:
-                return corners
-        assert mesh.uvs is not None and mesh.uv_triangles is not None  # checked before drawing
-        code = mesh.triangles * len(mesh.uvs) + mesh.uv_triangles
-        pairs, triangles = torch.unique(code, return_inverse=True)
-        vertex = torch.div(pairs, len(mesh.uvs), rounding_mode="floor")
-        corners = _Corners(vertex, pairs % len(mesh.uvs), triangles)
-        self._corners = mesh, corners
-        return corners
+    def _corners_of(self, mesh: Mesh) -> MeshCorners:
+        """The mesh's corners, kept for the last topology."""
+        if self._corners is None or not self._corners.fits(mesh):
+            self._corners = MeshCorners.of(mesh)
+        return self._corners

@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import PORTRAIT, TINY
+from made_shots import made_shot, on_model
 from puppet import JAW, Puppet, make_puppet
 
 from nextface import Config, reconstruct
-from nextface.fitting.landmarks.coarse import LandmarkSurface, fit_landmarks, landmark_points
+from nextface.fitting.landmarks.coarse import LandmarkSurface, fit_landmarks
 from nextface.fitting.statistical.model_slopes import ShapeSlopes
+from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models.joints import skinned
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.parameters import LIGHT_LOBES, Parameters
-from nextface.person.reconstruction import Frame, Reconstruction
-from nextface.photos.observation import Observation, size_of_face
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
+from nextface.photos.shot import size_of_face
 
 FRAME = 256  # pixels
 OPEN = 0.4  # radians
@@ -76,16 +79,14 @@ def test_stage_1_finds_how_far_the_jaw_is_open(puppet: Puppet) -> None:
     )
     blank = torch.zeros(FRAME, FRAME)
     focal = float(truth.parameters.focal.exp())
-    seen = Observation(
-        blank[..., None].expand(-1, -1, 3), blank == 0, blank > 0, "mediapipe", points, {}, focal, 0.01
-    )
+    seen = made_shot(blank[..., None].expand(-1, -1, 3), blank == 0, points, focal, 0.01)
     rest = replace(
         truth.parameters,
         identity=torch.zeros_like(truth.parameters.identity),
         expression=puppet.expression_prior.mean[None],
     )
     start = truth.with_parameters(rest)
-    fitted = fit_landmarks(start, [seen], [puppet.embedding], 60, False, lambda _: None)
+    fitted = fit_landmarks(start, [on_model(seen, puppet)], 60, False, lambda _: None)
     assert abs(float(fitted.parameters.expression[0, JAW]) - OPEN) < 0.06
     found = fitted.camera().project(landmark_points(fitted.vertices(), puppet, puppet.embedding))[0]
     assert (found - observed).norm(dim=1).median() < 0.003 * size_of_face(observed)

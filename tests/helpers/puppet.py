@@ -13,7 +13,7 @@ from fixture_model import MOODS, SIZE, Sheet, make_sheet
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from nextface.fitting.landmarks.coarse import landmark_points
+from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.face_model import LandmarkEmbedding, Reflectance
 from nextface.models.joints import skinned

@@ -167,7 +167,7 @@ class Checkpoint:
                     f"{self.path} was made from another photo{number}: it covers the same pixels, but its "
                     "picture is not this one. Start from a checkpoint of this photo, or without one."
                 )
-        scale = float(frame.photo_to_image[0, 0] / photo_to_image[0, 0])
+        scale = _scale_of(frame.photo_to_image) / _scale_of(photo_to_image)
         if abs(scale - 1) > 1e-6:
             notes.append(
                 f"the photo{number} was processed at {size[0]} x {size[1]} pixels; "
@@ -243,8 +243,13 @@ def _confidence(found: CheckpointContents, material: Material | None) -> Tensor 
 
 def _photo_box(photo_to_image: np.ndarray, size: Sequence[int] | np.ndarray) -> np.ndarray:
     """The frame's corners (x0, y0, x1, y1) in pixels of the uncropped photo."""
-    scale, offset = photo_to_image[0, 0], photo_to_image[:, 2]
-    return np.concatenate([-offset, np.array(size) - offset]) / scale
+    corners = np.linalg.solve(photo_to_image[:, :2], (np.array([[0, 0], size]) - photo_to_image[:, 2]).T).T
+    return np.concatenate([corners.min(0), corners.max(0)])  # the photo may have been turned
+
+
+def _scale_of(photo_to_image: np.ndarray) -> float:
+    """Pixels of the frame for each of the photo's."""
+    return float(np.sqrt(abs(np.linalg.det(photo_to_image[:, :2]))))
 
 
 def _resampled(values: Tensor, resolution: int) -> Tensor:

@@ -39,6 +39,21 @@ class Photo:
     lens: Lens | None = None  # as calibrated, before the photo was straightened; None where unknown
     shown: np.ndarray | None = None  # [H, W] bool, what a straightened photo shows; None: all
 
+    def turned(self, turns: int) -> Photo:
+        """This photo turned anticlockwise by a number of right angles."""
+        return replace(self, srgb=np.ascontiguousarray(np.rot90(self.srgb, turns)))
+
+    def to_turned(self, turns: int) -> np.ndarray:
+        """The map [2, 3] from this photo's pixels to those of `turned`."""
+        height, width = self.srgb.shape[:2]
+        maps = (
+            [[1, 0, 0], [0, 1, 0]],
+            [[0, 1, 0], [-1, 0, width]],
+            [[-1, 0, width], [0, -1, height]],
+            [[0, -1, height], [1, 0, 0]],
+        )
+        return np.array(maps[turns % 4], dtype=np.float64)
+
 
 @dataclass(frozen=True)
 class CroppedPhoto:

@@ -13,6 +13,7 @@ from nextface.errors import ConfigError, FaceNotFoundError
 from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks
 from nextface.landmarks.detection import detect
 from nextface.landmarks.detection.faces import SMALLEST_FACE, Detectors
+from nextface.landmarks.detection.upright import turns_of
 from nextface.photos.frame import Frame
 from nextface.photos.lens import Lens
 from nextface.photos.observation import Observation
@@ -68,23 +69,32 @@ def prepare(
     photo = load_photo(path, lens)
     notes: tuple[str, ...] = ()
     if landmarks is None:
-        detection = detect(photo, config.landmarksDetectorType, face, folder / searched, detectors)
-        found, notes = detection.landmarks, detection.notes
+        may_turn = photo.lens is None  # a calibrated camera stands as its calibration says
+        searched_at = folder / searched
+        detection = detect(photo, config.landmarksDetectorType, face, searched_at, detectors, may_turn)
+        found, notes, turns = detection.landmarks, detection.notes, detection.turns
     else:
         found = read_landmarks(landmarks)
         if photo.lens is not None:
             found = replace(found, points=photo.lens.undistorted(found.points))
+        turns = turns_of(found) if photo.lens is None else 0
+        found = found.transformed(photo.to_turned(turns))
         if face_width(found) < SMALLEST_FACE:
             raise FaceNotFoundError(
                 f"The face in {landmarks} is {face_width(found):.0f} pixels wide; "
                 f"at least {SMALLEST_FACE} are needed."
             )
-    crop = crop_to_box(photo, face_box(found), config.maxResolution)
+    if turns:
+        notes += (f"The face in {path} {_LYING[turns]}, and so is every result.",)
+    upright = photo.turned(turns)
+    crop = crop_to_box(upright, face_box(found), config.maxResolution)
     points = found.transformed(crop.photo_to_image)
     region = face_region(crop.srgb, points, crop.clipped)
-    chosen = region.skin if mask is None else _cropped_mask(_read_mask(mask, photo), photo, found, config)
+    chosen = region.skin
+    if mask is not None:
+        chosen = _cropped_mask(np.rot90(_read_mask(mask, photo), turns), upright, found, config)
     if photo.shown is not None:
-        chosen = chosen & _cropped_mask(photo.shown, photo, found, config)
+        chosen = chosen & _cropped_mask(photo.shown, upright, found, config)
     warnings = list(photo.warnings)
     if mask is None and region.covered_fraction > MOSTLY_COVERED:
         warnings.append(
@@ -100,7 +110,7 @@ def prepare(
             "Paint the skin of the face white in a mask and pass it with --mask, or check the landmarks."
         )
     height, width = crop.srgb.shape[:2]
-    matrix = _lens(photo, config).in_crop(crop.photo_to_image)
+    matrix = _lens(upright, config).in_crop(crop.photo_to_image)
     observation = Observation(
         torch.from_numpy(crop.srgb).to(device),
         torch.from_numpy(np.ascontiguousarray(chosen)).to(device),
@@ -111,7 +121,7 @@ def prepare(
         width,
         height,
         torch.from_numpy(matrix[None, :2, 2]).float().to(device),
-        crop.photo_to_image,
+        crop.photo_to_image @ np.vstack([photo.to_turned(turns), [0, 0, 1]]),
         crop.thumbnail,
         matrix[1, 1] / matrix[0, 0],
         matrix[0, 1] / matrix[0, 0],
@@ -150,6 +160,13 @@ def _read_mask(path: Path, photo: Photo) -> np.ndarray:
     """A mask [H, W] bool in the pixels of a photo, straightened with it."""
     mask = read_mask(path, photo)
     return mask if photo.lens is None else photo.lens.straightened_mask(mask)
+
+
+_LYING = {
+    1: "lies on its side: the photo is turned by a right angle, anticlockwise",
+    2: "is upside down: the photo is turned",
+    3: "lies on its side: the photo is turned by a right angle, clockwise",
+}
 
 
 def _cropped_mask(mask: np.ndarray, photo: Photo, landmarks: Landmarks, config: Config) -> np.ndarray:

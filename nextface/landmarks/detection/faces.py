@@ -12,6 +12,7 @@ import numpy as np
 from nextface.errors import ConfigError, FaceNotFoundError, MissingPartError
 from nextface.landmarks.detection.picture import save_searched
 from nextface.landmarks.detection.tiles import FaceDetector, search
+from nextface.landmarks.detection.upright import UprightFaces, search_upright
 from nextface.landmarks.points import Landmarks, face_width
 from nextface.photos.photo import Photo
 from nextface.system.python import command
@@ -30,6 +31,7 @@ class Detection:
     landmarks: Landmarks  # the face to reconstruct, in photo pixels
     faces: tuple[Landmarks, ...]  # every face found, largest first; `landmarks` is one of them
     notes: tuple[str, ...] = ()  # what the user should know, one sentence or two each
+    turns: int = 0  # by how many right angles the photo was turned, anticlockwise; all points are in it then
 
 
 class _ClosingDetector(FaceDetector, AbstractContextManager["_ClosingDetector"], Protocol):
@@ -67,8 +69,9 @@ def detect(
     face: int | None = None,
     searched_path: Path | None = None,
     detectors: Detectors | None = None,
+    may_turn: bool = True,
 ) -> Detection:
-    """Find the faces in a photo and choose one.
+    """Find the faces in a photo and choose one; a photo in which it is not upright is turned.
 
     Parameters
     ----------
@@ -80,6 +83,8 @@ def detect(
         usable face or more than one.
     detectors: those that have been started; without them, one is started for this photo alone.
 
+    may_turn: whether the photo may be turned; if not, it is searched as it is.
+
     Raises
     ------
     FaceNotFoundError: no face, not that many faces, or a face under `SMALLEST_FACE` pixels.
@@ -88,7 +93,12 @@ def detect(
     rgb = np.round(photo.srgb * 255).astype(np.uint8)
     with ExitStack() as alone:
         finder, known = (detectors or alone.enter_context(closing(Detectors()))).get(detector)
-        faces = search(finder, rgb, wanted=(face or 0) + 1)
+        found = (
+            search_upright(finder, rgb, face or 0)
+            if may_turn
+            else UprightFaces(search(finder, rgb, wanted=(face or 0) + 1), 0)
+        )
+    faces, rgb = found.faces, np.ascontiguousarray(np.rot90(rgb, found.turns))
     notes = list(known)
     chosen = face or 0
     usable = bool(faces) and 0 <= chosen < len(faces) and face_width(faces[chosen]) >= SMALLEST_FACE
@@ -103,7 +113,7 @@ def detect(
             f"There are {len(faces)} faces in {photo.path}; the largest is taken. Choose another with "
             f"`--face N`, N from 0 (the largest) to {len(faces) - 1}.{saved}"
         )
-    return Detection(faces[chosen], tuple(faces), tuple(notes))
+    return Detection(faces[chosen], tuple(faces), tuple(notes), found.turns)
 
 
 def detector_status() -> dict[str, str | None]:
@@ -155,7 +165,7 @@ def _why_not(photo: Photo, faces: list[Landmarks], chosen: int) -> str:
     if not faces:
         return (
             f"No face was found in {photo.path} ({width} x {height} pixels). Use a photo in which the face is "
-            "upright, well lit and not hidden, or give its points with `--landmarks FILE.json`."
+            "well lit and not hidden, or give its points with `--landmarks FILE.json`."
         )
     if not 0 <= chosen < len(faces):
         return f"There is no face {chosen} in {photo.path}: {len(faces)} found, numbered from 0 (the largest)."

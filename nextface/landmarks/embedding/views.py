@@ -132,6 +132,7 @@ def detector_points(picture: np.ndarray, detector: str) -> np.ndarray | None:
     """
     photo = Photo(Path("mean face"), picture.astype(np.float32) / 255, None)
     try:
-        return detect_in_photo(photo, detector).landmarks.points
+        found = detect_in_photo(photo, detector)
     except FaceNotFoundError:
         return None
+    return None if found.turns else found.landmarks.points  # the mean face is drawn upright

@@ -15,8 +15,9 @@ from torch import Tensor
 from nextface.errors import CheckpointError
 from nextface.models.face_model import FaceModel
 from nextface.person.checkpoint_contents import CheckpointContents
-from nextface.person.parameters import LIGHT_LOBES, OF_THE_PERSON, Parameters
+from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
+from nextface.person.sharing import SHARED_IDENTITY
 from nextface.photos.frame import Frame
 from nextface.photos.photo import THUMBNAIL_SHAPE
 from nextface.scene import Material
@@ -47,6 +48,7 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, stage: int, fini
         arrays["thumbnails"] = np.stack(thumbnails)
     for item in fields(reconstruction.parameters):
         arrays[item.name] = getattr(reconstruction.parameters, item.name).detach().cpu().numpy()
+        arrays[f"rows_{item.name}"] = np.array(reconstruction.sharing.rows(item.name))
     if reconstruction.material is not None:
         for item in fields(reconstruction.material):
             arrays[f"material_{item.name}"] = getattr(reconstruction.material, item.name).detach().cpu().numpy()
@@ -70,6 +72,7 @@ class Checkpoint:
     sizes: np.ndarray  # [N, 2] width, height of the frames it was made in
     photo_to_image: np.ndarray  # [N, 2, 3]
     thumbnails: np.ndarray | None  # [N, 16, 16, 3] of the frames; None in files that were made without
+    rows: dict[str, tuple[int, ...]]  # for each parameter the row that each photo uses
 
     @classmethod
     def load(cls, path: Path, model: FaceModel) -> Checkpoint:
@@ -90,10 +93,11 @@ class Checkpoint:
             )
         photo_to_image = _photo_to_image(found)
         photos = len(photo_to_image)
-        parameters = {}
+        parameters, rows = {}, {}
         for key, (size, low, high) in _parameters_of(model).items():
-            count = 1 if key in OF_THE_PERSON else photos
-            parameters[key] = torch.from_numpy(found.numbers(key, (count, *size), low, high))
+            rows[key] = _rows(found, key, photos)
+            sizes = (max(rows[key]) + 1, *size)
+            parameters[key] = torch.from_numpy(found.numbers(key, sizes, low, high))
         if version < POSES:
             rotation = parameters["rotation"]
             parameters["rotation"] = pose_of(rotation_matrix(rotation.double())).to(rotation)
@@ -111,6 +115,7 @@ class Checkpoint:
             found.numbers("thumbnails", (photos, *THUMBNAIL_SHAPE), 0, 255, np.uint8)
             if "thumbnails" in found
             else None,
+            rows,
         )
 
     def resumed(self, reconstruction: Reconstruction, resolution: int) -> tuple[Reconstruction, list[str]]:
@@ -128,7 +133,15 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path} was made from {len(self.sizes)} photo(s), this run has {len(reconstruction)}."
             )
-        scales = [self._scale_to(frame, photo, notes) for photo, frame in enumerate(reconstruction.frames)]
+        sharing = reconstruction.sharing
+        by_photo = [self._scale_to(frame, photo, notes) for photo, frame in enumerate(reconstruction.frames)]
+        for name, rows in self.rows.items():
+            if rows != sharing.rows(name):
+                raise CheckpointError(
+                    f"{self.path} was made with other photos sharing their {name}: they use its values number "
+                    f"{rows}, in this run {sharing.rows(name)}. Start without it."
+                )
+        scales = [by_photo[photo] for photo in sharing.firsts("focal")]
         focal = self.parameters.focal
         parameters = replace(self.parameters, focal=focal + torch.tensor(scales).log().to(focal))
         if self.bands != reconstruction.bands:
@@ -196,6 +209,16 @@ def _parameters_of(model: FaceModel) -> dict[str, tuple[tuple[int, ...], float, 
         "focal": ((), 0.0, 20.0),
         "light": ((LIGHT_LOBES, 3), -math.inf, 40.0),
     }
+
+
+def _rows(found: CheckpointContents, name: str, photos: int) -> tuple[int, ...]:
+    """The row of a parameter that each photo uses, counted as they appear; older files share identity alone."""
+    if f"rows_{name}" not in found:
+        return (0,) * photos if SHARED_IDENTITY[name] == "person" else tuple(range(photos))
+    rows = tuple(found.numbers(f"rows_{name}", (photos,), 0, photos - 1, np.int64).tolist())
+    if list(dict.fromkeys(rows)) != list(range(max(rows) + 1)):
+        raise found.wrong(f"rows_{name}", "does not count the values as they appear")
+    return rows
 
 
 def _photo_to_image(found: CheckpointContents) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nextface.models.face_model import FaceModel
 from nextface.person.parameters import LIGHT_LOBES, Parameters
+from nextface.person.sharing import ONE_PHOTO, Sharing
 from nextface.photos.frame import Frame
 from nextface.scene import Camera, Environment, Material, Mesh, Rig, Scene
 from nextface.scene.geometry import facing, intrinsic_matrix
@@ -36,6 +37,7 @@ class Reconstruction:
     light_of_world: bool = False  # whether lights belong to the rig's frame; else they are fixed to the camera
     metrics: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None  # where the results were written
+    sharing: Sharing = ONE_PHOTO  # which photos have which parameters in common
 
     def __len__(self) -> int:
         """The number of photos N."""
@@ -47,9 +49,10 @@ class Reconstruction:
             raise IndexError(f"there is no photo {photo}; there are {len(self)}, counted from 0")
         return replace(
             self,
-            parameters=self.parameters[photo],
+            parameters=self.sharing.of_photo(self.parameters, photo),
             frames=(self.frames[photo],),
             mounts=self.mounts[photo : photo + 1],
+            sharing=self.sharing[photo],
         )
 
     def light_coefficients(self) -> Tensor:
@@ -57,7 +60,8 @@ class Reconstruction:
 
         They are in the light frame of each photo's camera.
         """
-        return self.light_lobes().to(self.parameters.light) @ self.parameters.light.exp()
+        light = self.sharing.by_photo("light", self.parameters.light)
+        return self.light_lobes().to(light) @ light.exp()
 
     def light_lobes(self) -> Tensor:
         """Spherical harmonics [N, bands^2, LIGHT_LOBES] of the lobes of lights; float64, on the CPU.
@@ -72,12 +76,12 @@ class Reconstruction:
 
     def vertices(self) -> Tensor:
         """Vertices [N, V, 3] in model space, mm."""
-        parameters = self.parameters
-        return self.model.vertices(parameters.identity.expand(len(self), -1), parameters.expression)
+        identity = self.sharing.by_photo("identity", self.parameters.identity)
+        return self.model.vertices(identity, self.sharing.by_photo("expression", self.parameters.expression))
 
     def camera(self, photo: int = 0) -> Camera:
         """The camera of one photo (N = 1), and the pose of the head in it."""
-        alone = self.parameters[photo]
+        alone = self.sharing.of_photo(self.parameters, photo)
         return self.camera_at(alone.rotation, alone.translation, alone.focal.exp(), photo)
 
     def camera_at(self, rotation: Tensor, translation: Tensor, focal: Tensor, photo: int = 0) -> Camera:
@@ -99,7 +103,7 @@ class Reconstruction:
         return Environment(self.light_coefficients(), self.environment_height)
 
     def model_material(self) -> Material:
-        """The person's statistical reflectance at the vertices, [1, V, C]."""
+        """The person's statistical reflectance at the vertices, [1, V, C]; a set for each row of the albedo."""
         values = self.model.reflectance(self.parameters.albedo)
         return Material(values.diffuse, values.specular, values.roughness)
 
@@ -110,7 +114,7 @@ class Reconstruction:
         """
         model, alone = self.model, self[photo]
         mesh = Mesh.from_vertices(alone.vertices(), model.triangles, model.uvs, model.uv_triangles)
-        return Scene(mesh, self.material or self.model_material(), alone.environment(), alone.camera())
+        return Scene(mesh, self.material or alone.model_material(), alone.environment(), alone.camera())
 
     def with_parameters(self, parameters: Parameters) -> Reconstruction:
         """This reconstruction with other parameters."""

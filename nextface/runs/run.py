@@ -35,6 +35,7 @@ from nextface.landmarks.embedding.cache import load_or_compute
 from nextface.person.checkpoint import Checkpoint, save_checkpoint
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
+from nextface.person.sharing import SHARED_IDENTITY, Circumstances, Sharing, SharingTable
 from nextface.photos.shot import Shot
 from nextface.runs.equipment import Equipment
 from nextface.runs.watch import Watch
@@ -61,6 +62,7 @@ class Run:
     started: when the run was asked for, as `time.monotonic` tells.
     command: words of the command line that makes this run again, without a checkpoint; empty where a command
         line cannot say it.
+    table: whose each parameter is.
     """
 
     shots: Sequence[Shot]
@@ -70,6 +72,7 @@ class Run:
     progress: Progress
     started: float
     command: Sequence[str] = ()
+    table: SharingTable = field(default_factory=lambda: SHARED_IDENTITY)
     losses: dict[int, list[float]] = field(default_factory=dict)
     used: dict[str, Usage] = field(default_factory=dict)  # by each part of the run
     resumable: Path | None = None  # the last checkpoint that this run wrote or started from
@@ -137,20 +140,24 @@ class Run:
 
     def _start(self) -> Reconstruction:
         """The mean face, in front of every camera, under even light."""
-        model, device, count = self.equipment.model, self.equipment.device, len(self.shots)
+        model, device = self.equipment.model, self.equipment.device
+        sharing = Sharing.of(self.table, [Circumstances.of(shot) for shot in self.shots])
+        rows = {name: sharing.count(name) for name in sharing.table}
         lobe = math.log(EVEN_RADIANCE * 4 * math.pi / LIGHT_LOBES)
-        focal = [math.log(shot.lens.focal) for shot in self.shots]
+        focal = [math.log(self.shots[first].lens.focal) for first in sharing.firsts("focal")]
         parameters = Parameters(
-            identity=torch.zeros(1, model.identity_size, device=device),
-            expression=model.expression_prior.mean.to(device).repeat(count, 1),
-            albedo=torch.zeros(1, model.albedo_size, device=device),
-            rotation=torch.zeros(count, 3, device=device),
-            translation=torch.tensor([[0, 0, 600.0]], device=device).repeat(count, 1),
+            identity=torch.zeros(rows["identity"], model.identity_size, device=device),
+            expression=model.expression_prior.mean.to(device).repeat(rows["expression"], 1),
+            albedo=torch.zeros(rows["albedo"], model.albedo_size, device=device),
+            rotation=torch.zeros(rows["rotation"], 3, device=device),
+            translation=torch.tensor([[0, 0, 600.0]], device=device).repeat(rows["translation"], 1),
             focal=torch.tensor(focal, device=device),
-            light=torch.full((count, LIGHT_LOBES, 3), lobe, device=device),
+            light=torch.full((rows["light"], LIGHT_LOBES, 3), lobe, device=device),
         )
         frames = tuple(shot.frame for shot in self.shots)
-        return Reconstruction(model, parameters, frames, self.config.bands, self.config.envMapRes)
+        return Reconstruction(
+            model, parameters, frames, self.config.bands, self.config.envMapRes, sharing=sharing
+        )
 
     def _stage(
         self, stage: int, work: Callable[[Reconstruction, Watch], Reconstruction], start: Reconstruction
@@ -200,7 +207,7 @@ class Run:
                 watch.counts(bar.advance),
             )
         lit = [guess_light(fitted[photo], shot.observation) for photo, shot in enumerate(self.shots)]
-        return fitted.with_parameters(Parameters.joined([alone.parameters for alone in lit]))
+        return fitted.with_parameters(fitted.sharing.joined([alone.parameters for alone in lit]))
 
     def _statistical(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config = self.config

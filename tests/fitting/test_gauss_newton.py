@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from made_shots import made_shot, on_model
-from rendered_photo import person
+from rendered_photo import person, together
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from nextface.fitting.statistical.model_slopes import ModelSlopes, ShapeSlopes, 
 from nextface.fitting.statistical.normal_equations import NormalEquations, solve
 from nextface.fitting.statistical.photo_problem import PhotoProblem
 from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
-from nextface.fitting.statistical.unknowns import Layout
+from nextface.fitting.statistical.unknowns import UnknownLayout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
 from nextface.fitting.terms.losses import (
@@ -36,8 +36,8 @@ from nextface.fitting.terms.point_motion import image_motion, normal_motion
 from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber, pseudo_huber_weight
 from nextface.fitting.terms.shot_on_model import PosedShot, landmark_points
 from nextface.models import create as create_model
-from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
+from nextface.person.sharing import Group
 from nextface.photos.observation import Observation
 from nextface.scene.geometry import vertex_normals
 from nextface.scene.raster import rasterize_scene
@@ -55,6 +55,11 @@ def random_rows(seed: int, rows: int, unknowns: int) -> tuple[Tensor, Tensor]:
     )
 
 
+def sizes_of(shared: int, own: int, count: int) -> list[dict[Group, int]]:
+    """How many unknowns the person and each of some photos have."""
+    return [{("person", 0): shared, ("photo", number): own} for number in range(count)]
+
+
 def test_photos_that_share_unknowns_are_solved_as_one_system() -> None:
     shared, own = 3, 4
     photos, dense, right = [], [], []
@@ -68,10 +73,10 @@ def test_photos_that_share_unknowns_are_solved_as_one_system() -> None:
         row[:, shared + number * own : shared + (number + 1) * own] = slopes[:, shared:]
         dense.append(row)
         right.append(residuals)
-    free = [torch.full((own,), math.inf).double()] * 3
-    person_step, own_steps = solve(photos, shared, 0.0, [-one for one in free], free)
+    steps = solve(photos, sizes_of(shared, own, 3), 0.0, {})
     expected = torch.linalg.lstsq(torch.cat(dense), -torch.cat(right)[:, None]).solution[:, 0]
-    assert torch.allclose(torch.cat([person_step, *own_steps]), expected, atol=1e-8)
+    found = torch.cat([steps["person", 0], *(steps["photo", number] for number in range(3))])
+    assert torch.allclose(found, expected, atol=1e-8)
 
 
 def test_float32_slopes_are_multiplied_in_float64() -> None:
@@ -94,19 +99,21 @@ def test_steps_end_at_their_bounds() -> None:
     lower, upper = torch.full((own,), -math.inf).double(), torch.full((own,), math.inf).double()
     upper[0] = free[0] - 0.05
     lower[3] = free[3] + 0.02
-    person_step, (own_step,) = solve([equations], shared, 0.0, [lower], [upper])
+    steps = solve([equations], sizes_of(shared, own, 1), 0.0, {("photo", 0): (lower, upper)})
     everything = [torch.full((shared,), sign * math.inf).double() for sign in (-1, 1)]
     bounds = (torch.cat([everything[0], lower]).numpy(), torch.cat([everything[1], upper]).numpy())
     expected = lsq_linear(slopes.numpy(), -residuals.numpy(), bounds).x
-    assert torch.allclose(torch.cat([person_step, own_step]), torch.from_numpy(expected), atol=1e-6)
+    assert torch.allclose(
+        torch.cat([steps["person", 0], steps["photo", 0]]), torch.from_numpy(expected), atol=1e-6
+    )
 
 
 def test_damping_shortens_the_step() -> None:
     slopes, residuals = random_rows(3, 20, 6)
     equations = NormalEquations.zeros(6)
     equations.add(slopes, residuals)
-    free = torch.full((4,), math.inf).double()
-    lengths = [float(solve([equations], 2, damping, [-free], [free])[1][0].norm()) for damping in (0, 0.1, 10)]
+    sizes = sizes_of(2, 4, 1)
+    lengths = [float(solve([equations], sizes, damping, {})["photo", 0].norm()) for damping in (0, 0.1, 10)]
     assert lengths[0] > lengths[1] > 3 * lengths[2]
 
 
@@ -294,7 +301,7 @@ def test_a_photos_equations_have_the_gradient_of_its_loss(state: Reconstruction,
         on_face = on_face.roll(5, 1)
         points = state.camera().project(landmark_points(state.vertices(), state.model, embedding))[0]
     shot = made_shot(srgb, on_face, points, clipped=~on_face, blendshapes={"jawOpen": 0.6})
-    layout = Layout.of(state.parameters, geometry=True)
+    layout = UnknownLayout.of(state.parameters, state.sharing, geometry=True)
     model = model_slopes(state)
 
     def gradients(**chosen: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -339,7 +346,6 @@ def test_what_is_known_of_the_person_counts_once_whatever_the_number_of_photos(
     state: Reconstruction, photo: WorkingPhoto
 ) -> None:
     """In the loss, which is a mean over photos, and in the equations, which are a sum."""
-    layout = Layout.of(state.parameters, geometry=True)
     weights = StatisticalWeights(0, identity=2.0, expression=0, albedo=3.0, light=0)
     nothing = StatisticalWeights(*(0.0 for _ in fields(StatisticalWeights)))
     embedding = state.model.landmarks("mediapipe")
@@ -352,16 +358,17 @@ def test_what_is_known_of_the_person_counts_once_whatever_the_number_of_photos(
     expected = torch.cat([2 * 0.02 * identity, 2 * 3.0 / len(albedo) * albedo])
     for count in (1, 3):
         photos = [PhotoProblem(*rest)] * count
-        joined = state.with_parameters(Parameters.joined([state.parameters] * count))
-        together = replace(joined, frames=state.frames * count)
+        copies = together([state] * count)
+        layout = UnknownLayout.of(copies.parameters, copies.sharing, geometry=True)
+        shared = layout.first("expression")
         gradients, losses = [], []
         with torch.no_grad():
-            images = Problem(photos, nothing).drawn(together)
+            images = Problem(photos, nothing).drawn(copies)
             for some in (weights, nothing):
                 problem = Problem(photos, some)
-                losses.append(problem.loss(together, images))
-                system = problem.system(together, images, model_slopes(state), layout)
-                gradients.append(2 * sum(one.gradient[: layout.shared] for one in system.photos))
+                losses.append(problem.loss(copies, images))
+                system = problem.system(copies, images, [model_slopes(state)], layout)
+                gradients.append(2 * sum(one.gradient[:shared] for one in system.photos))
         term = 0.02 * identity.square().sum() + 3.0 * albedo.square().mean()
         assert losses[0] - losses[1] == pytest.approx(float(term) / count, rel=1e-3)
         assert torch.allclose(gradients[0] - gradients[1], expected.double(), atol=1e-6)
@@ -370,16 +377,17 @@ def test_what_is_known_of_the_person_counts_once_whatever_the_number_of_photos(
 def test_steps_reach_the_parameters_that_they_are_of(state: Reconstruction) -> None:
     """The same ones, whether the geometry has a place in the row or not."""
     old = state.parameters
-    alone, everything = (Layout.of(old, geometry=geometry) for geometry in (False, True))
-    assert (alone.shared, everything.shared) == (old.albedo.numel(), old.albedo.numel() + old.identity.numel())
+    alone, everything = (UnknownLayout.of(old, state.sharing, geometry) for geometry in (False, True))
+    sizes = old.albedo.numel(), old.albedo.numel() + old.identity.numel()
+    assert (alone.groups(0)["person", 0], everything.groups(0)["person", 0]) == sizes
     rows = [torch.zeros(layout.unknowns) for layout in (alone, everything)]
     for layout, row in zip((alone, everything), rows, strict=True):
         row[layout.first("albedo") + 2] = 0.25
         row[layout.first("light") + 256 + 7] = -0.5  # green
     rows[1][everything.first("translation") + 2] = 9.0
     moved = [
-        layout.moved(old, row[: layout.shared], [row[layout.shared :]])
-        for layout, row in zip((alone, everything), rows, strict=True)
+        layout.moved(old, {("person", 0): row[:shared], ("photo", 0): row[shared:]})
+        for layout, row, shared in zip((alone, everything), rows, sizes, strict=True)
     ]
     for new, depth in zip(moved, (0.0, 9.0), strict=True):
         expected = {item.name: getattr(old, item.name).clone() for item in fields(old)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models.face_model import FaceModel
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
+from nextface.person.sharing import SHARED_IDENTITY, Circumstances, Sharing, SharingTable
 from nextface.photos.frame import Frame
 from nextface.photos.shot import size_of_face
 from nextface.scene import Scene
@@ -85,6 +87,21 @@ def person(
     middle = torch.full((1, 2), size / 2)
     frame = Frame(size, size, middle, np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
     return Reconstruction(model, parameters, (frame,), bands=9, environment_height=64)
+
+
+def together(
+    photos: Sequence[Reconstruction],
+    table: SharingTable = SHARED_IDENTITY,
+    known: Sequence[Circumstances] | None = None,
+) -> Reconstruction:
+    """Several photos (N = 1 each), which share by a table what is known to be common: by default the person."""
+    sharing = Sharing.of(table, known or [Circumstances()] * len(photos))
+    return replace(
+        photos[0],
+        parameters=sharing.joined([photo.parameters for photo in photos]),
+        frames=tuple(photo.frames[0] for photo in photos),
+        sharing=sharing,
+    )
 
 
 @dataclass(frozen=True)

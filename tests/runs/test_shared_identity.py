@@ -18,7 +18,7 @@ from conftest import PORTRAIT
 from ctrl_c import PressesCtrlC
 from made_shots import made_shot, on_model
 from PIL import Image
-from rendered_photo import fitting_config, person, photograph
+from rendered_photo import fitting_config, person, photograph, together
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -29,14 +29,14 @@ from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, r
 from nextface.fitting.refinement.space import refinement_space
 from nextface.fitting.refinement.visibility import relative_visibility
 from nextface.fitting.statistical.adam import _priors, fit_statistical
-from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
+from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights, expression_scale
 from nextface.fitting.terms.accumulation import PHOTO_SCALE, PhotoLosses, Shared, differentiate
 from nextface.fitting.terms.losses import PhotoTerm
 from nextface.fitting.terms.shot_on_model import ShotOnModel, landmark_points
 from nextface.fitting.terms.watcher import Watcher
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
-from nextface.person.parameters import OF_THE_PERSON, Parameters
+from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Material
 from nextface.system.progress import Silent
@@ -50,11 +50,7 @@ QUICK: dict[str, Any] = {"iterStep1": 12, "iterStep2": 2, "iterStep3": 2, "rtSam
 def in_photos(sizes: Sequence[int] = SIZES) -> Reconstruction:
     """The same person in several photos."""
     alone = [person(create_model("open"), size, turned=turn) for size, turn in zip(sizes, TURNS, strict=False)]
-    return replace(
-        alone[0],
-        parameters=Parameters.joined([one.parameters for one in alone]),
-        frames=tuple(one.frames[0] for one in alone),
-    )
+    return together(alone)
 
 
 def shots_of(truth: Reconstruction, noise: float = 0.0) -> list[ShotOnModel]:
@@ -142,10 +138,7 @@ def test_memory_does_not_grow_with_the_number_of_photos(stage: int, monkeypatch:
     """Graphs of four photos take no more than one's."""
     most = []
     for count in (1, 4):
-        truth = in_photos()[0]
-        truth = replace(
-            truth, parameters=Parameters.joined([truth.parameters] * count), frames=truth.frames * count
-        )
+        truth = together([in_photos()[0]] * count)
         saved = SavedTensors()
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
             fit(truth, stage)
@@ -171,18 +164,19 @@ def fit(truth: Reconstruction, stage: int, iterations: int = 2) -> Reconstructio
 
 def test_more_photos_mean_more_evidence_against_the_same_prior() -> None:
     """Photo terms are means, so the priors of what photos share are divided by their number."""
-    alone = in_photos()[0].parameters
+    alone = in_photos()[0]
+    scale = expression_scale(alone.model.expression_prior)
     weights = StatisticalWeights(1.0, 0.5, 3.0, 0.2, 0.2)
     costs = {}
     for count in (1, 4):
-        leaves = {item.name: getattr(alone, item.name).clone() for item in fields(alone)}
-        copies = Parameters.joined([Parameters(**leaves)] * count)
-        tracked = Parameters(
-            **{item.name: getattr(copies, item.name).requires_grad_() for item in fields(copies)}
-        )
-        _priors(tracked, torch.zeros_like(tracked.expression), weights).backward()
+        copies = together([alone] * count)
+        tracked = copies.parameters.detached()
+        for item in fields(tracked):
+            getattr(tracked, item.name).requires_grad_()
+        state = copies.with_parameters(tracked)
+        _priors(state, torch.zeros_like(tracked.expression), scale, weights).backward()
         costs[count] = {item.name: getattr(tracked, item.name).grad for item in fields(tracked)}
-    for name in OF_THE_PERSON:
+    for name in ("identity", "albedo"):
         assert torch.allclose(costs[4][name], costs[1][name] / 4)
     for name in ("expression", "light"):
         assert torch.allclose(costs[4][name].sum(0), costs[1][name][0], rtol=1e-4)
@@ -412,7 +406,7 @@ def test_a_checkpoint_of_the_first_release_is_read(finished: Path, tmp_path: Pat
     assert np.array_equal(one.sizes, other.sizes)
 
 
-@pytest.mark.parametrize("name", [*OF_THE_PERSON, "light", "focal"])
+@pytest.mark.parametrize("name", ["identity", "albedo", "light", "focal"])
 def test_a_checkpoint_whose_photos_do_not_match_is_an_error(
     name: str,
     shared_run,  # type: ignore[no-untyped-def]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from made_shots import made_shot, on_model
-from rendered_photo import person
+from rendered_photo import person, together
 from scipy.spatial.transform import Rotation
 from simple_scenes import SIZE
 
@@ -16,7 +16,6 @@ from nextface.fitting.terms.landmark_errors import upright_axes
 from nextface.fitting.terms.point_motion import image_motion
 from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models import create as create_model
-from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.shot import size_of_face
 from nextface.scene import Rig
@@ -41,9 +40,7 @@ def seen_by_all() -> Reconstruction:
     """One head and one light of the world, seen by three cameras at the same moment."""
     one = person(create_model("open"), SIZE)
     return replace(
-        one,
-        parameters=Parameters.joined([one.parameters] * 3),
-        frames=one.frames * 3,
+        together([one] * 3),
         rig=some_rig(),
         mounts=(0, 1, 2),
         light_of_world=True,

@@ -7,7 +7,7 @@ the person's face.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,13 +16,14 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
+from nextface.fitting.terms.elimination import GroupEquations, minimiser
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
 from nextface.fitting.terms.point_motion import image_motion
 from nextface.fitting.terms.shot_on_model import ShotOnModel, landmark_points
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.models.slopes import shape_slopes
-from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
+from nextface.person.sharing import Sharing
 from nextface.photos.shot import LensPrior
 from nextface.scene import Camera
 from nextface.scene.geometry import pose_matrix, pose_of
@@ -30,7 +31,8 @@ from nextface.scene.geometry import pose_matrix, pose_of
 DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
 AT_BOUND = 1e-4  # unknowns this near to a bound stand still, and none starts nearer
-MERGES = 2  # of what several photos say of one identity; the second is a small correction
+UNKNOWNS = ("identity", "rotation", "translation", "focal", "expression")  # of one photo, in their order
+MERGES = 2  # of what several photos say of what they share; the second is a small correction
 LINEARISATIONS = 2  # of landmarks that lie on a linear model: their trust follows the pose
 CURVED_LINEARISATIONS = 5  # where joints turn
 
@@ -111,9 +113,10 @@ def fit_landmarks(
 ) -> Reconstruction:
     """The reconstruction with identity and, for each photo, pose, focal length and expression fitted.
 
-    Several photos are fitted one by one. Then the identity that explains all of them best takes the place of
-    theirs: what each photo's residuals say of it, to second order and with the photo's own unknowns eliminated
-    (the Schur complement of its normal equations), is added up. The photos' own unknowns follow it.
+    Several photos are fitted one by one. Then what they share, such as the identity, takes the values that
+    explain all of them best: what each photo's residuals say of it, to second order and with the photo's own
+    unknowns eliminated (the Schur complement of its normal equations), is added up. The photos' own unknowns
+    follow it.
 
     Parameters
     ----------
@@ -141,18 +144,17 @@ def fit_landmarks(
             _with_solution(one, _solved(problem, _solution(one, problem), steps, progress), problem.lens)
             for one, problem in zip(alone, problems(), strict=True)
         ]
-    for _ in range(MERGES if count > 1 else 0):
+    sharing = reconstruction.sharing
+    shared = sharing.common(UNKNOWNS)
+    for _ in range(MERGES if shared else 0):
         posed = problems()
         unknown = [_solution(one, problem) for one, problem in zip(alone, posed, strict=True)]
-        identity = _merged(
-            [problem.about_identity(vector) for problem, vector in zip(posed, unknown, strict=True)]
-        )
-        unknown = [torch.cat([identity, vector[len(identity) :]]) for vector in unknown]
+        unknown = _merged(posed, unknown, sharing, shared)
         alone = [
-            _with_solution(one, _solved(problem, vector, steps, progress, len(identity)), problem.lens)
+            _with_solution(one, _solved(problem, vector, steps, progress, shared), problem.lens)
             for one, problem, vector in zip(alone, posed, unknown, strict=True)
         ]
-    return reconstruction.with_parameters(Parameters.joined([one.parameters for one in alone]))
+    return reconstruction.with_parameters(sharing.joined([one.parameters for one in alone]))
 
 
 @dataclass(frozen=True)
@@ -210,32 +212,69 @@ class _PhotoProblem:
         lower[faces:], upper[faces:] = self.expression_bounds
         return lower, upper
 
-    def about_identity(self, unknown: Tensor) -> tuple[Tensor, Tensor]:
-        """Precision matrix [K, K] of the identity, and that times its best value [K], from this photo alone.
+    def chosen(self, names: Sequence[str]) -> Tensor:
+        """Numbers [S] of the unknowns that belong to some parameters, in these parameters' order."""
+        sizes = (self.surface.identity.shape[-1], 3, 3, 1, len(self.expression_prior))
+        places = dict(zip(UNKNOWNS, torch.arange(sum(sizes)).split(sizes), strict=True))
+        return torch.cat([torch.arange(0), *(places[name] for name in names)])
+
+    def about(
+        self, shared: Sequence[str], unknown: Tensor, shares: Mapping[str, float]
+    ) -> tuple[Tensor, Tensor]:
+        """Precision matrix [S, S] of what is shared, and that times its best value [S], from this photo alone.
 
         To second order around the unknowns, with the photo's own ones eliminated where they are free to move.
+
+        Parameters
+        ----------
+        shared: names of parameters. Where the identity is one of them, its prior is left out.
+        shares: by parameter, the part of its prior that this photo carries.
         """
-        shapes = self.surface.identity.shape[-1]
-        jacobian = self.jacobian(unknown)
-        residuals = self.residuals(unknown)
+        place, size = self.chosen(shared), len(unknown)
+        jacobian, residuals = self.jacobian(unknown), self.residuals(unknown)
+        priors = len(self.expression_prior) + 1
+        jacobian[-priors:-1] *= shares["expression"] ** 0.5
+        residuals[-priors:-1] *= shares["expression"] ** 0.5
+        jacobian[-1] *= shares["focal"] ** 0.5
+        residuals[-1] *= shares["focal"] ** 0.5
         jacobian, residuals = (
             values * (OUTLIER_SIGMAS / residuals.abs().clamp(min=OUTLIER_SIGMAS)).sqrt().view(-1, *[1] * dims)
             for values, dims in ((jacobian, 1), (residuals, 0))
         )
         lower, upper = (torch.from_numpy(bound) for bound in self.bounds())
         free = (unknown > lower + AT_BOUND) & (unknown < upper - AT_BOUND)
-        free[:shapes] = False
-        person, own = jacobian[:, :shapes], jacobian[:, free]
-        solved = torch.linalg.solve(own.mT @ own, own.mT @ torch.cat([person, residuals[:, None]], 1))
-        precision = person.mT @ (person - own @ solved[:, :-1])
-        gradient = person.mT @ (residuals - own @ solved[:, -1])
-        return precision, precision @ unknown[:shapes] - gradient
+        free[place] = False
+        if "identity" not in shared:
+            identity = self.chosen(["identity"])
+            jacobian = torch.cat([torch.eye(len(identity), size).double(), jacobian])
+            residuals = torch.cat([unknown[identity], residuals])
+        common, own = jacobian[:, place], jacobian[:, free]
+        solved = torch.linalg.solve(own.mT @ own, own.mT @ torch.cat([common, residuals[:, None]], 1))
+        precision = common.mT @ (common - own @ solved[:, :-1])
+        gradient = common.mT @ (residuals - own @ solved[:, -1])
+        return precision, precision @ unknown[place] - gradient
 
 
-def _merged(opinions: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """The identity [K] that fits all photos' opinions (precision, precision times value) and the prior."""
-    precision = sum((one for one, _ in opinions), torch.eye(len(opinions[0][1])).double())
-    return torch.linalg.solve(precision, sum((one for _, one in opinions), torch.zeros(1).double()))
+def _merged(
+    problems: Sequence[_PhotoProblem], unknown: Sequence[Tensor], sharing: Sharing, shared: Sequence[str]
+) -> list[Tensor]:
+    """All photos' unknowns, with the values of those shared that fit all photos and the identity's prior."""
+    place = problems[0].chosen(shared)
+    sizes = {name: len(problems[0].chosen([name])) for name in shared}
+    parts = []
+    for photo, (problem, vector) in enumerate(zip(problems, unknown, strict=True)):
+        shares = {name: sharing.share(name, photo) for name in UNKNOWNS}
+        precision, weighted = problem.about(shared, vector, shares)
+        if "identity" in shared and photo in sharing.firsts("identity"):
+            precision[: sizes["identity"], : sizes["identity"]] += torch.eye(sizes["identity"]).double()
+        parts.append(GroupEquations(sharing.groups_of(sizes, photo), precision, -weighted))
+    best = minimiser(parts)
+    merged = []
+    for photo, (problem, vector) in enumerate(zip(problems, unknown, strict=True)):
+        lower, upper = (torch.from_numpy(bound)[place] for bound in problem.bounds())
+        found = torch.cat([best[group] for group in sharing.groups_of(sizes, photo)])
+        merged.append(vector.index_copy(0, place, found.clamp(lower, upper)))
+    return merged
 
 
 def _solved(
@@ -243,15 +282,20 @@ def _solved(
     start: Tensor,
     max_steps: int,
     progress: Callable[[float], None],
-    held: int = 0,
+    shared: Sequence[str] = (),
 ) -> Tensor:
-    """A photo's best unknowns, from a start; the first `held` of them, the identity's, stand still."""
-    shapes = problem.surface.identity.shape[-1]
-    lower, upper = (bound[held:] for bound in problem.bounds())
+    """A photo's best unknowns, from a start; those of parameters that are shared stand still."""
+    free = torch.ones(len(start), dtype=torch.bool)
+    free[problem.chosen(shared)] = False
+    lower, upper = (bound[free.numpy()] for bound in problem.bounds())
+    shapes = problem.surface.identity.shape[-1] if free[0] else 0  # whose prior counts
+
+    def everything(moving: Tensor) -> Tensor:
+        return start.masked_scatter(free, moving)
 
     def residuals(moving: Tensor) -> Tensor:
-        values = problem.residuals(torch.cat([start[:held], moving]))
-        return values if held else torch.cat([moving[:shapes], values])
+        unknown = everything(moving)
+        return torch.cat([unknown[:shapes], problem.residuals(unknown)])
 
     def evaluate(vector: np.ndarray) -> np.ndarray:
         values = residuals(torch.from_numpy(vector))
@@ -259,11 +303,11 @@ def _solved(
         return values.numpy()
 
     def jacobian(vector: np.ndarray) -> np.ndarray:
-        rows = problem.jacobian(torch.cat([start[:held], torch.from_numpy(vector)]))[:, held:]
-        prior = torch.eye(shapes, rows.shape[1]).double()
-        return (rows if held else torch.cat([prior, rows])).numpy()
+        prior = torch.eye(shapes, len(start)).double()
+        rows = torch.cat([prior, problem.jacobian(everything(torch.from_numpy(vector)))])
+        return rows[:, free].numpy()
 
-    inside = np.clip(start[held:].numpy(), lower + AT_BOUND, upper - AT_BOUND)
+    inside = np.clip(start[free].numpy(), lower + AT_BOUND, upper - AT_BOUND)
     solution = least_squares(
         evaluate,
         inside,
@@ -275,7 +319,7 @@ def _solved(
         ftol=1e-5,
         max_nfev=max_steps,
     )
-    return torch.cat([start[:held], torch.from_numpy(solution.x)])
+    return everything(torch.from_numpy(solution.x))
 
 
 def _start_pose(alone: Reconstruction, shot: ShotOnModel) -> Tensor:

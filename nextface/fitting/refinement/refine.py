@@ -137,8 +137,8 @@ def refine(
         def scene_of(photo: int, current: Reconstruction = current, leaf: Material = leaf) -> Scene:
             return replace(frozen[photo], material=leaf, environment=current[photo].environment())
 
-        # Photo terms are averaged, and all photos share the maps: their prior counts once, the lights' N times.
-        loss = light_term(light) * settings.light
+        # Photo terms are averaged, and all photos share the maps: their prior counts once, each light's once.
+        loss = light_term(light) * (settings.light * (len(light) / len(frozen)))
         for name in RANGES:
             cost = regulariser(corrections[name], domains[name], settings.weights[name])
             loss = loss + cost / len(frozen)

@@ -93,7 +93,8 @@ def fit_statistical(
         term = posed_shot.whitening.term(posed_shot.offsets(vertices, scene.camera))
         term = term + coverage_term(outline, image[..., 3], posed_shot.shot)
         surprise = focal_surprise(scene.camera.intrinsics[0, 0, 0].log(), posed_shot.lens)
-        return weights.landmarks * term + FOCAL_WEIGHT * surprise.square()
+        share = reconstruction.sharing.share("focal", photo)
+        return weights.landmarks * term + FOCAL_WEIGHT * share * surprise.square()
 
     for iteration in range(iterations):
         for group in optimizer.param_groups:
@@ -103,7 +104,7 @@ def fit_statistical(
             Parameters(**{name: leaf if name in moving else leaf.detach() for name, leaf in leaves.items()})
         )
         optimizer.zero_grad()
-        loss = differentiate(_priors(current.parameters, expected, scale, weights), iteration, stage=2)
+        loss = differentiate(_priors(current, expected, scale, weights), iteration, stage=2)
         loss += photos.backward(iteration, current.scene, beside)
         if (
             iteration < appearance_only
@@ -126,7 +127,7 @@ def _cosine(fraction: float) -> float:
     return float(LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * fraction))))
 
 
-def _priors(parameters: Parameters, expected: Tensor, scale: Tensor, weights: StatisticalWeights) -> Tensor:
+def _priors(state: Reconstruction, expected: Tensor, scale: Tensor, weights: StatisticalWeights) -> Tensor:
     """What is known before any photo is drawn, with the expressions [N, E] that detectors let expect.
 
     `scale` [E] is `expression_scale`'s.
@@ -134,9 +135,11 @@ def _priors(parameters: Parameters, expected: Tensor, scale: Tensor, weights: St
     The photos' terms are averaged. So a prior of what they share weighs less the more photos there are, while
     priors of each photo's own parameters are means over photos themselves.
     """
-    count = len(parameters.expression)
-    total = light_term(parameters.light) * weights.light
-    total = total + ((parameters.expression - expected) * scale).square().mean() * weights.expression
+    parameters, sharing, count = state.parameters, state.sharing, len(state)
+    total = light_term(parameters.light) * (weights.light * (len(parameters.light) / count))
+    shares = torch.tensor([sharing.share("expression", photo) for photo in range(count)]).to(expected)
+    surprise = (sharing.by_photo("expression", parameters.expression) - expected) * scale
+    total = total + (surprise.square() * shares[:, None]).mean() * weights.expression
     return total + person_term(parameters, weights) / count
 
 

@@ -15,7 +15,7 @@ to nothing. Then the geometry moves with them, and rays are traced again after e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,19 +25,20 @@ from nextface.errors import DivergedError
 from nextface.fitting.statistical.linear_image import LinearImage
 from nextface.fitting.statistical.model_slopes import ModelSlopes, ShapeSlopes, reflectance_slopes
 from nextface.fitting.statistical.normal_equations import NormalEquations, solve
-from nextface.fitting.statistical.photo_problem import PhotoProblem
+from nextface.fitting.statistical.photo_problem import PhotoProblem, PriorShares
 from nextface.fitting.statistical.terms import (
     StatisticalSettings,
     StatisticalWeights,
     person_term,
     person_weights,
 )
-from nextface.fitting.statistical.unknowns import Layout
+from nextface.fitting.statistical.unknowns import UnknownLayout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.losses import usually_exposed
 from nextface.fitting.terms.shot_on_model import ShotOnModel, posed
 from nextface.fitting.terms.watcher import Watcher
 from nextface.person.reconstruction import Reconstruction
+from nextface.person.sharing import Group
 from renderers.renderer import Transferable
 
 WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
@@ -74,8 +75,14 @@ def fit_by_gauss_newton(
             if not steps.left:
                 break
             photos = [
-                PhotoProblem(WorkingPhoto.of(shot.observation, pixels), shot, renderer, settings)
-                for shot in in_pose
+                PhotoProblem(
+                    WorkingPhoto.of(shot.observation, pixels),
+                    shot,
+                    renderer,
+                    settings,
+                    PriorShares.of(current.sharing, photo),
+                )
+                for photo, shot in enumerate(in_pose)
             ]
             problem = Problem(photos, settings.weights)
             images = problem.drawn(current)
@@ -132,8 +139,11 @@ def _stepped(
     light_moves: bool = True,
 ) -> Reconstruction:
     """Where steps end; they are of light and albedo alone where no slopes of the shape are given."""
-    layout = Layout.of(current.parameters, shape is not None, light_moves)
-    slopes = ModelSlopes(reflectance_slopes(current.model, current.parameters.albedo), shape)
+    layout = UnknownLayout.of(current.parameters, current.sharing, shape is not None, light_moves)
+    slopes = [
+        ModelSlopes(reflectance_slopes(current.model, albedo[None]), shape)
+        for albedo in current.parameters.albedo
+    ]
     loss = steps.check(problem.loss(current, images))
     damping, system = FIRST_DAMPING, None
     while steps.left and damping < MOST_DAMPING:
@@ -174,32 +184,53 @@ class Problem:
         return float(total) / len(self.photos)
 
     def system(
-        self, state: Reconstruction, images: Sequence[LinearImage], slopes: ModelSlopes, layout: Layout
+        self,
+        state: Reconstruction,
+        images: Sequence[LinearImage],
+        slopes: Sequence[ModelSlopes],
+        layout: UnknownLayout,
     ) -> System:
-        """What all terms say of the unknowns, to first order around a state."""
-        equations, bounds = [], []
+        """What all terms say of the unknowns, to first order around a state.
+
+        Parameters
+        ----------
+        slopes: of the model, for each row of the albedo.
+        """
+        equations: list[NormalEquations] = []
+        bounds: dict[Group, tuple[Tensor, Tensor]] = {}
         for number, (photo, image) in enumerate(zip(self.photos, images, strict=True)):
             alone = state[number]
-            equations.append(photo.equations(alone, image, slopes, layout))
-            bounds.append(photo.bounds(alone, layout))
+            about = slopes[state.sharing.rows("albedo")[number]]
+            equations.append(photo.equations(alone, image, about, layout))
+            _narrow(bounds, photo.bounds(alone, layout), layout.groups(number))
         for name, weight in person_weights(state.parameters, self.weights).items():
             if layout.sizes.get(name):
-                values = getattr(state.parameters, name)[0].cpu()
-                root = weight**0.5
-                equations[0].add(root * torch.eye(len(values)), root * values, layout.first(name))
+                root, rows = weight**0.5, getattr(state.parameters, name).cpu()
+                for values, first in zip(rows, state.sharing.firsts(name), strict=True):
+                    equations[first].add(root * torch.eye(len(values)), root * values, layout.first(name))
         return System(layout, equations, bounds)
 
 
 @dataclass(frozen=True)
 class System:
-    """Normal equations of all photos, and the bounds of each one's own unknowns."""
+    """Normal equations of all photos, and the bounds of each group's unknowns."""
 
-    layout: Layout
+    layout: UnknownLayout
     photos: list[NormalEquations]
-    bounds: list[tuple[Tensor, Tensor]]
+    bounds: dict[Group, tuple[Tensor, Tensor]]
 
     def step(self, current: Reconstruction, damping: float) -> Reconstruction:
         """The state after a step with this damping."""
-        lower, upper = zip(*self.bounds, strict=True)
-        person, own = solve(self.photos, self.layout.shared, damping, lower, upper)
-        return current.with_parameters(self.layout.moved(current.parameters, person, own))
+        sizes = [self.layout.groups(photo) for photo in range(len(self.photos))]
+        steps = solve(self.photos, sizes, damping, self.bounds)
+        return current.with_parameters(self.layout.moved(current.parameters, steps))
+
+
+def _narrow(
+    bounds: dict[Group, tuple[Tensor, Tensor]], more: tuple[Tensor, Tensor], sizes: Mapping[Group, int]
+) -> None:
+    """Let each group's unknowns stay within a photo's bounds [U] of its unknowns, too."""
+    parts = zip(sizes, *(bound.split(list(sizes.values())) for bound in more), strict=True)
+    for group, lower, upper in parts:
+        least, most = bounds.get(group, (lower, upper))
+        bounds[group] = torch.maximum(least, lower), torch.minimum(most, upper)

@@ -1,16 +1,15 @@
-"""Normal equations of least squares in which several photos share some of their unknowns.
-
-Every photo has the same number of unknowns, the shared ones first. A photo's own unknowns are eliminated (the
-Schur complement), so cost and memory grow linearly with the number of photos.
-"""
+"""Normal equations of photos that share some of their unknowns, and the damped steps that they ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from nextface.fitting.terms.elimination import GroupEquations, HeldUnknowns, minimiser
+from nextface.person.sharing import Group
 
 ACTIVE_SET_ROUNDS = 4  # of finding out which unknowns end at a bound
 
@@ -57,58 +56,38 @@ class NormalEquations:
 
 def solve(
     photos: Sequence[NormalEquations],
-    shared: int,
+    sizes: Sequence[Mapping[Group, int]],
     damping: float,
-    lower: Sequence[Tensor],
-    upper: Sequence[Tensor],
-) -> tuple[Tensor, list[Tensor]]:
-    """The steps of the shared unknowns [shared] and of each photo's own that lessen the squares most.
+    bounds: Mapping[Group, tuple[Tensor, Tensor]],
+) -> dict[Group, Tensor]:
+    """The steps of each group's unknowns that lessen the squares most.
 
     Parameters
     ----------
-    shared: how many of the unknowns, the first, the photos share.
+    sizes: for each photo, how many unknowns the groups have in whose order its unknowns lie.
     damping: Levenberg and Marquardt's, relative to the diagonal.
-    lower, upper: [U - shared] for each photo, within which its own unknowns' steps stay.
+    bounds: least and largest steps of a group's unknowns; groups that are left out have none.
     """
-    held = [torch.zeros(len(low), dtype=torch.bool) for low in lower]
-    steps = [torch.zeros(len(low)).double() for low in lower]
-    person = torch.zeros(shared).double()
+    held: dict[Group, HeldUnknowns] = {}
+    steps: dict[Group, Tensor] = {}
     for _ in range(ACTIVE_SET_ROUNDS):
-        person, steps = _free_steps(photos, shared, damping, held, steps)
+        pairs = zip(photos, sizes, strict=True)
+        steps = minimiser((_damped(one, damping, groups) for one, groups in pairs), held)
         changed = False
-        for photo, (low, high) in enumerate(zip(lower, upper, strict=True)):
-            beyond = ((steps[photo] < low) | (steps[photo] > high)) & ~held[photo]
-            steps[photo] = steps[photo].clamp(low, high)
-            held[photo] = held[photo] | beyond
+        for group, (low, high) in bounds.items():
+            known, step = held.get(group), steps[group]
+            stays = torch.zeros(len(step), dtype=torch.bool) if known is None else known.held
+            beyond = ((step < low) | (step > high)) & ~stays
+            steps[group] = step.clamp(low, high)
+            held[group] = HeldUnknowns(stays | beyond, steps[group])
             changed |= bool(beyond.any())
         if not changed:
             break
-    return person, steps
+    return steps
 
 
-def _free_steps(
-    photos: Sequence[NormalEquations],
-    shared: int,
-    damping: float,
-    held: Sequence[Tensor],
-    steps: Sequence[Tensor],
-) -> tuple[Tensor, list[Tensor]]:
-    """The steps of all unknowns but those held, which take the steps that are given."""
-    whole, right = torch.zeros(shared, shared).double(), torch.zeros(shared).double()
-    eliminated = []
-    for equations, stays, fixed in zip(photos, held, steps, strict=True):
-        matrix = equations.matrix.clone()
-        diagonal = matrix.diagonal()
-        diagonal += damping * diagonal + 1e-12 * diagonal.max()
-        known = torch.where(stays, fixed, 0)
-        gradient = equations.gradient + matrix[:, shared:] @ known
-        own, between = matrix[shared:, shared:].clone(), matrix[shared:, :shared].clone()
-        own[stays], own[:, stays], between[stays] = 0, 0, 0
-        own.diagonal()[stays] = 1
-        mine = torch.where(stays, -known, gradient[shared:])
-        solved = torch.linalg.solve(own, torch.cat([between, mine[:, None]], 1))
-        whole += matrix[:shared, :shared] - between.T @ solved[:, :-1]
-        right += gradient[:shared] - between.T @ solved[:, -1]
-        eliminated.append(solved)
-    person = -torch.linalg.solve(whole, right)
-    return person, [-(solved[:, -1] + solved[:, :-1] @ person) for solved in eliminated]
+def _damped(equations: NormalEquations, damping: float, sizes: Mapping[Group, int]) -> GroupEquations:
+    matrix = equations.matrix.clone()
+    diagonal = matrix.diagonal()
+    diagonal += damping * diagonal + 1e-12 * diagonal.max()
+    return GroupEquations(sizes, matrix, equations.gradient)

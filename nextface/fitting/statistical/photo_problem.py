@@ -21,7 +21,7 @@ from nextface.fitting.statistical.terms import (
     expression_scale,
     focal_surprise,
 )
-from nextface.fitting.statistical.unknowns import Layout
+from nextface.fitting.statistical.unknowns import GEOMETRY, UnknownLayout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.accumulation import PHOTO_SCALE
 from nextface.fitting.terms.losses import (
@@ -29,14 +29,29 @@ from nextface.fitting.terms.losses import (
     light_residual_slopes,
     light_residuals,
 )
-from nextface.fitting.terms.point_motion import POSE, image_motion
+from nextface.fitting.terms.point_motion import image_motion
 from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight
 from nextface.fitting.terms.shot_on_model import PosedShot
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
+from nextface.person.sharing import Sharing
 from renderers.renderer import Transferable
 
 DIRECTIONS = 256  # of light that are followed
+
+
+@dataclass(frozen=True)
+class PriorShares:
+    """The part of each prior that a photo carries: what several photos share is held by it once."""
+
+    expression: float = 1.0
+    focal: float = 1.0
+    light: float = 1.0
+
+    @classmethod
+    def of(cls, sharing: Sharing, photo: int) -> PriorShares:
+        """Even parts for all photos that share a row."""
+        return cls(*(sharing.share(name, photo) for name in ("expression", "focal", "light")))
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ class PhotoProblem:
     shot: PosedShot  # the processed photo, on the model
     renderer: Transferable
     settings: StatisticalSettings
+    shares: PriorShares = PriorShares()
 
     @property
     def weights(self) -> StatisticalWeights:
@@ -70,12 +86,14 @@ class PhotoProblem:
         offsets, pull = self._pulls(camera.project(vertices)[0], image)
         landmarks = self.shot.whitening.term(self.shot.offsets(vertices, camera))
         total = total + self.weights.landmarks * (landmarks + pull.weight * offsets.square().sum())
-        total = total + FOCAL_WEIGHT * focal_surprise(parameters.focal, self.shot.lens).square()
-        total = total + self.weights.expression * self._expression_surprise(state).square().mean()
-        return total + self.weights.light * light_residuals(parameters.light[0]).square().sum()
+        focal, expression = focal_surprise(parameters.focal, self.shot.lens), self._expression_surprise(state)
+        total = total + FOCAL_WEIGHT * self.shares.focal * focal.square()
+        total = total + self.weights.expression * self.shares.expression * expression.square().mean()
+        light = light_residuals(parameters.light[0]).square().sum()
+        return total + self.weights.light * self.shares.light * light
 
     def equations(
-        self, state: Reconstruction, image: LinearImage, slopes: ModelSlopes, layout: Layout
+        self, state: Reconstruction, image: LinearImage, slopes: ModelSlopes, layout: UnknownLayout
     ) -> NormalEquations:
         """The normal equations of all terms of this photo, linearised around a state.
 
@@ -92,25 +110,25 @@ class PhotoProblem:
             self._add_pulls(total, state, image, layout, basis)
             self._add_priors_of_geometry(total, state, layout)
         if layout.light:
-            light, root = state.parameters.light[0], self.weights.light**0.5
+            light, root = state.parameters.light[0], (self.weights.light * self.shares.light) ** 0.5
             by_light = light_residual_slopes(light)  # [R, LOBES, 3]
             total.add(root * by_light.mT.flatten(1), root * light_residuals(light), layout.first("light"))
         return total.cpu()
 
-    def bounds(self, state: Reconstruction, layout: Layout) -> tuple[Tensor, Tensor]:
-        """Least and largest steps of the photo's own unknowns."""
-        size = layout.unknowns - layout.shared
+    def bounds(self, state: Reconstruction, layout: UnknownLayout) -> tuple[Tensor, Tensor]:
+        """Least and largest steps [U] of the photo's unknowns."""
+        size = layout.unknowns
         lower, upper = torch.full((size,), -math.inf).double(), torch.full((size,), math.inf).double()
         if layout.geometry:
             expression = state.parameters.expression[0].double().cpu()
             prior = state.model.expression_prior
-            lower[layout.own("expression")] = prior.low.double().cpu() - expression
-            upper[layout.own("expression")] = prior.high.double().cpu() - expression
-            depth = layout.own("translation").stop - 1
+            lower[layout.place("expression")] = prior.low.double().cpu() - expression
+            upper[layout.place("expression")] = prior.high.double().cpu() - expression
+            depth = layout.place("translation").stop - 1
             lower[depth] = DISTANCE_RANGE[0] - float(state.parameters.translation[0, 2])
             upper[depth] = DISTANCE_RANGE[1] - float(state.parameters.translation[0, 2])
             if not self.settings.optimize_focal:
-                lower[layout.own("focal")] = upper[layout.own("focal")] = 0
+                lower[layout.place("focal")] = upper[layout.place("focal")] = 0
         return lower, upper
 
     def _residuals(self, parameters: Parameters, image: LinearImage) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,7 +148,7 @@ class PhotoProblem:
         image: LinearImage,
         reflectance: Tensor,
         basis: Tensor | None,
-        layout: Layout,
+        layout: UnknownLayout,
     ) -> None:
         seen = self.photo.observation
         residual, inside, colour = self._residuals(parameters, image)
@@ -145,7 +163,7 @@ class PhotoProblem:
             blocks.append((layout.first("albedo"), by_albedo[chosen]))
         if basis is not None:
             by_geometry = image.geometry_slopes(parameters, basis, colour)
-            blocks += _shape_blocks(by_geometry[chosen], layout)
+            blocks += layout.blocks(by_geometry[chosen], GEOMETRY)
         light = image.light_slopes(parameters)[:, chosen] if layout.light else None
         for channel in range(3):
             factor = root[:, channel, None]
@@ -155,7 +173,7 @@ class PhotoProblem:
             total.add_block(mine, residual[:, channel])
 
     def _add_landmarks(
-        self, total: NormalEquations, state: Reconstruction, layout: Layout, basis: Tensor
+        self, total: NormalEquations, state: Reconstruction, layout: UnknownLayout, basis: Tensor
     ) -> None:
         embedding, vertices, camera = self.shot.embedding, state.vertices(), state.camera()
         points = self.shot.points(vertices)[0]
@@ -164,7 +182,7 @@ class PhotoProblem:
         motion = image_motion(camera, points, (basis[corner] * share).sum(1))
         residuals, slopes = self.shot.whitening.rows(self.shot.offsets(vertices, camera), motion)
         root = self.weights.landmarks**0.5
-        total.add_block(_shape_blocks(root * slopes.flatten(0, 1), layout), root * residuals.flatten())
+        total.add_block(layout.blocks(root * slopes.flatten(0, 1), GEOMETRY), root * residuals.flatten())
 
     def _pulls(self, projected: Tensor, image: LinearImage) -> tuple[Tensor, EmptyPixels]:
         """The pixels that vertices projected to [V, 2] leave empty, and the offsets [Q, 2] from them."""
@@ -174,7 +192,12 @@ class PhotoProblem:
         return self.shot.landmarks.hundredths(projected[empty.vertices] - empty.pixels), empty
 
     def _add_pulls(
-        self, total: NormalEquations, state: Reconstruction, image: LinearImage, layout: Layout, basis: Tensor
+        self,
+        total: NormalEquations,
+        state: Reconstruction,
+        image: LinearImage,
+        layout: UnknownLayout,
+        basis: Tensor,
     ) -> None:
         camera, vertices = state.camera(), state.vertices()
         offsets, empty = self._pulls(camera.project(vertices)[0], image)
@@ -183,16 +206,18 @@ class PhotoProblem:
         root = (self.weights.landmarks * empty.weight) ** 0.5
         motion = image_motion(camera, vertices[0, empty.vertices], basis[empty.vertices])
         slopes = root * self.shot.landmarks.hundredths(motion).flatten(0, 1)
-        total.add_block(_shape_blocks(slopes, layout), root * offsets.flatten())
+        total.add_block(layout.blocks(slopes, GEOMETRY), root * offsets.flatten())
 
-    def _add_priors_of_geometry(self, total: NormalEquations, state: Reconstruction, layout: Layout) -> None:
+    def _add_priors_of_geometry(
+        self, total: NormalEquations, state: Reconstruction, layout: UnknownLayout
+    ) -> None:
         """What is known beforehand of expression and focal length."""
         size = layout.sizes["expression"]
-        root = (self.weights.expression / size) ** 0.5
+        root = (self.weights.expression * self.shares.expression / size) ** 0.5
         surprise = root * self._expression_surprise(state)
         scale = expression_scale(state.model.expression_prior).to(surprise)
         total.add(root * scale.diag(), surprise, layout.first("expression"))
-        root = FOCAL_WEIGHT**0.5
+        root = (FOCAL_WEIGHT * self.shares.focal) ** 0.5
         surprise = root * focal_surprise(state.parameters.focal, self.shot.lens)
         slope = surprise.new_full((1, 1), root / self.shot.lens.spread)
         total.add(slope, surprise, layout.first("focal"))
@@ -201,10 +226,3 @@ class PhotoProblem:
         """How far the expression [E] is from the one that the detector lets expect, by each one's spread."""
         expression, scale = state.parameters.expression[0], expression_scale(state.model.expression_prior)
         return (expression - self.shot.expected_expression.to(expression)) * scale
-
-
-def _shape_blocks(slopes: Tensor, layout: Layout) -> list[tuple[int, Tensor]]:
-    """Slopes [..., K + 7] by shape and pose, each with the place of its first unknown."""
-    sizes = [layout.sizes["identity"], layout.sizes["expression"] + len(POSE)]
-    identity, own = slopes.split(sizes, -1)
-    return [(layout.first("identity"), identity), (layout.first("expression"), own)]

@@ -36,6 +36,10 @@ class OutputError(NextFaceError):
     """A result cannot be written."""
 
 
+class ImplausibleFitError(NextFaceError):
+    """What was fitted cannot be a face: the input says something else than it seems to."""
+
+
 class CheckpointError(NextFaceError):
     """A checkpoint cannot be read, or does not fit this run."""
 

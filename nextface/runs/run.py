@@ -23,6 +23,7 @@ from nextface.export.folder import compare, draw, write_results
 from nextface.export.plots import plot_losses
 from nextface.fitting.landmarks.coarse import fit_landmarks
 from nextface.fitting.landmarks.illumination import guess_light
+from nextface.fitting.landmarks.plausibility import check_landmarks_fit
 from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
 from nextface.fitting.refinement.space import complete, refinement_space
 from nextface.fitting.statistical.adam import fit_statistical
@@ -206,6 +207,7 @@ class Run:
                 config.optimizeFocalLength,
                 watch.counts(bar.advance),
             )
+        check_landmarks_fit(fitted, self._on_model)
         lit = [guess_light(fitted[photo], shot.observation) for photo, shot in enumerate(self.shots)]
         return fitted.with_parameters(fitted.sharing.joined([alone.parameters for alone in lit]))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nextface.errors import ConfigError
+from nextface.models.registry import face_models
 from nextface.system.python import command
 from renderers.registry import backends
 
@@ -90,11 +91,11 @@ class Config:
 
     morphableModel: str = _key(
         "open",
-        "Face model: open (ships with this package) or basel2017 (files you obtain yourself).",
-        choices=("open", "basel2017"),
+        _named("Face model", {name: model.help for name, model in face_models().items()}),
+        choices=tuple(face_models()),
         section="Face model",
     )
-    path: str = _key("baselMorphableModel", "Folder that holds the Basel model's files.")
+    path: str = _key("baselMorphableModel", "Folder of face model files that you obtain yourself.")
     textureResolution: int = _key(
         512, "Width and height of the reflectance maps.", unit="pixels", choices=(256, 512, 1024, 2048)
     )

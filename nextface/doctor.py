@@ -7,13 +7,16 @@ import platform
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from textwrap import fill
 from typing import Any
 
 from nextface import __version__
+from nextface.config import Config
 from nextface.errors import MissingPartError, NextFaceError, RendererError
+from nextface.models.registry import face_models
 from nextface.system.python import child, pip_install
 from nextface.system.threads import available_cores
 from renderers import backends
@@ -53,7 +56,7 @@ def examine() -> dict[str, list[Finding]]:
         ],
         "Devices of PyTorch (INI key device)": [_try("cpu", _torch_cpu), _try("cuda", _torch_cuda)],
         "Landmark detectors (INI key landmarksDetectorType)": _detectors(),
-        "Face models (INI key morphableModel)": [_try("open", _open_model), _try("basel2017", _basel)],
+        "Face models (INI key morphableModel)": _face_models(),
         "Photo formats": [
             Finding("JPEG, PNG, WebP", True, "Always."),
             _try("HEIC", _heic),
@@ -132,18 +135,9 @@ def _detectors() -> list[Finding]:
     return [Finding(title, status[name] is None, status[name] or good) for name, (title, good) in parts.items()]
 
 
-def _open_model() -> str:
-    from nextface.models import create
-
-    model = create("open")
-    return f"Ships with NextFace: {len(model.triangles)} triangles, {model.identity_size} identity components."
-
-
-def _basel() -> str:
-    from nextface.models import create
-
-    create("basel2017")
-    return "Loaded."
+def _face_models() -> list[Finding]:
+    folder = Config().path
+    return [_try(model.name, partial(model.examine, folder)) for model in face_models().values()]
 
 
 def _heic() -> str:

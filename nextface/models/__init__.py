@@ -1,12 +1,19 @@
-"""Face models: coefficients in, vertices and reflectance out. `create` builds one by its INI name."""
+"""Face models: coefficients in, vertices and reflectance out. `create` builds one by its INI name.
+
+A new face model is a new folder whose `__init__` holds a `nextface.models.registry.ModelEntry` named `MODEL`.
+"""
 
 from __future__ import annotations
 
-from nextface.errors import ConfigError, MissingPartError
-from nextface.models.face_model import FaceModel
+from typing import TYPE_CHECKING
 
-NAMES = ("open", "basel2017")
-BASEL_FILES = ("model2017-1_face12_nomouth.h5", "albedoModel2020_face12_albedoPart.h5")
+from nextface.errors import ConfigError
+from nextface.models.registry import ModelEntry, face_models
+
+if TYPE_CHECKING:
+    from nextface.models.face_model import FaceModel
+
+__all__ = ["ModelEntry", "create", "face_models"]
 
 
 def create(name: str, device: str = "cpu", folder: str = "baselMorphableModel") -> FaceModel:
@@ -19,17 +26,8 @@ def create(name: str, device: str = "cpu", folder: str = "baselMorphableModel") 
     MissingPartError: for a model whose files or loader are not here.
     ConfigError: for a name that no model has.
     """
-    if name == "open":
-        from nextface.models.open_head import load_open_head
-
-        return load_open_head(device)
-    if name == "basel2017":
-        shape, albedo = BASEL_FILES
-        raise MissingPartError(
-            "morphableModel = basel2017 needs two files that its owners license to each user: "
-            f"{shape} from the Basel Face Model site (https://faces.dmi.unibas.ch/bfm/) and "
-            f"{albedo} from AlbedoMM (https://github.com/waps101/AlbedoMM). They go to the folder "
-            f"{folder}/. The loader for them comes with a later release; until then use "
-            "morphableModel = open."
-        )
-    raise ConfigError(f"morphableModel = {name} is not known; choose one of: {', '.join(NAMES)}.")
+    models = face_models()
+    if name not in models:
+        raise ConfigError(f"morphableModel = {name} is not known; choose one of: {', '.join(models)}.")
+    model: FaceModel = models[name].create(device, folder)
+    return model

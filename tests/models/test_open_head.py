@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from nextface.errors import ConfigError, MissingPartError
-from nextface.models import BASEL_FILES, create
+from nextface.models import create
+from nextface.models.basel2017 import FILES
 from nextface.models.open_head import DATA, OpenHead, load_open_head
 from nextface.models.skin import skin_colour
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
@@ -330,9 +331,7 @@ def test_create_names_what_is_missing() -> None:
     assert create("open").name == "open"
     with pytest.raises(MissingPartError) as missing:
         create("basel2017")
-    assert all(
-        name in str(missing.value) for name in (*BASEL_FILES, "faces.dmi.unibas.ch/bfm", "waps101/AlbedoMM")
-    )
+    assert all(name in str(missing.value) for name in (*FILES, "faces.dmi.unibas.ch/bfm", "waps101/AlbedoMM"))
     assert "baselMorphableModel/" in str(missing.value)
-    with pytest.raises(ConfigError, match="open, basel2017"):
+    with pytest.raises(ConfigError, match="basel2017, open"):
         create("flame2023")

@@ -37,7 +37,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("renderers/",),
     ("nextface/scene/",),
     ("nextface/config.py",),
-    ("renderers/registry.py",),
+    ("nextface/models/registry.py", "renderers/registry.py"),
     ("renderers/settings.py",),
     ("nextface/system/",),
     ("nextface/errors.py",),
@@ -52,6 +52,7 @@ EMPTY = ("nextface/fitting/__init__.py",)  # the folder is only a way to its roo
 
 SEEN_BY_RENDERERS = ("nextface/scene/", "nextface/system/", "nextface/errors.py")
 BACKENDS = ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/")
+MODELS = "nextface/models/"
 CHOOSE_BACKENDS = ("nextface/cli.py", "nextface/doctor.py", "nextface/runs/", "renderers/__init__.py")
 
 MOST_MODULES = 14
@@ -152,6 +153,23 @@ def test_only_who_chooses_a_backend_names_one() -> None:
         if below in BACKENDS and above not in (*CHOOSE_BACKENDS, *BACKENDS)
     ]
     assert not wrong
+
+
+def test_nobody_names_a_face_model() -> None:
+    """Each lies in a folder in MODELS, which only the registry knows."""
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in MODULES.items()
+        for imported in imports(path)
+        if (own := model_folder(MODULES[imported])) and not path.is_relative_to(own)
+    ]
+    assert not wrong
+
+
+def model_folder(path: Path) -> Path | None:
+    """The folder of the face model that a module belongs to, or None."""
+    inside = path.relative_to(ROOT)
+    return ROOT.joinpath(*inside.parts[:3]) if inside.is_relative_to(MODELS) and len(inside.parts) > 3 else None
 
 
 def test_folders_are_small() -> None:

@@ -16,6 +16,16 @@ def broken():
 BACKEND = Backend("lantern", "by candle light", VERTEX.create, VERTEX.check, {"lantern": broken}, "Light it.")
 """
 
+MODEL = """
+from nextface.models.open_head import MODEL as OPEN
+from nextface.models.registry import ModelEntry
+
+def examine(folder):
+    raise OSError(f"no wax in {folder}")
+
+MODEL = ModelEntry("waxwork", "from a chamber of horrors", OPEN.create, examine)
+"""
+
 
 def in_new_process(program: str, *arguments: str | Path) -> str:
     """What a program prints."""
@@ -47,3 +57,23 @@ assert renderers.create("lantern").name == "vertex"
     assert "lantern (by candle light)" in printed
     assert "lantern|mitsuba|redner|vertex" in printed
     assert "no such lamp" in printed and "Light it." in printed
+
+
+def test_a_folder_makes_a_face_model(tmp_path: Path) -> None:
+    (tmp_path / "waxwork").mkdir()
+    (tmp_path / "waxwork" / "__init__.py").write_text(MODEL, encoding="utf-8")
+    program = """
+import sys, nextface.models
+nextface.models.__path__.append(sys.argv[1])
+from typer.testing import CliRunner
+from nextface import cli, doctor
+assert "torch" not in sys.modules
+print(CliRunner().invoke(cli.app, ["config", "--set", "morphableModel=waxwork"]).output)
+print(doctor._face_models())
+assert "torch" in sys.modules
+assert nextface.models.create("waxwork").name == "open"
+"""
+    printed = in_new_process(program, tmp_path)
+    assert "morphableModel = waxwork" in printed
+    assert "waxwork (from a chamber of horrors)" in printed
+    assert "no wax in baselMorphableModel" in printed

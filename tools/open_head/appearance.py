@@ -1,7 +1,7 @@
 """The appearance prior: how each coefficient changes melanin, blood, hair, eyes and gloss, by vertex.
 
-Everything is a linear field of coefficients that the runtime (`nextface/models/open_head.py`) squashes into
-plausible bounds, so no coefficient can make skin white or negative.
+Everything is a linear field of coefficients that the runtime (`nextface/models/open_head/model.py`) squashes
+into plausible bounds, so no coefficient can make skin white or negative.
 """
 
 from __future__ import annotations

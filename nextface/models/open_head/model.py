@@ -23,9 +23,10 @@ from nextface.models.linear_shape import LinearShape
 from nextface.models.skin import skin_colour, squash
 from nextface.system.archive import ArchiveError, read_arrays
 
-DATA = Path(__file__).with_name("data") / "open_head.npz"
-LANDMARKS = Path(__file__).with_name("data") / "open_head_landmarks.npz"
-LANDMARK_ERRORS = Path(__file__).with_name("data") / "open_head_landmark_errors.npz"
+_FOLDER = Path(__file__).parents[1] / "data"
+DATA = _FOLDER / "open_head.npz"
+LANDMARKS = _FOLDER / "open_head_landmarks.npz"
+LANDMARK_ERRORS = _FOLDER / "open_head_landmark_errors.npz"
 MAX_SPECULAR, MIN_ROUGHNESS = 0.08, 0.1
 LOG_ALBEDO_BOUNDS = (-4.6, -0.3)  # of everything that is not skin
 
@@ -201,6 +202,6 @@ def load_open_head(device: str = "cpu") -> OpenHead:
 
     Raises
     ------
-    MissingPartError: when its data file is not beside this module.
+    MissingPartError: when its data file is not here.
     """
     return _load().to(device)

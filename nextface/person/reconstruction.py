@@ -81,8 +81,8 @@ class Reconstruction:
 
     def camera(self, photo: int = 0) -> Camera:
         """The camera of one photo (N = 1), and the pose of the head in it."""
-        alone = self.sharing.of_photo(self.parameters, photo)
-        return self.camera_at(alone.rotation, alone.translation, alone.focal.exp(), photo)
+        single = self.sharing.of_photo(self.parameters, photo)
+        return self.camera_at(single.rotation, single.translation, single.focal.exp(), photo)
 
     def camera_at(self, rotation: Tensor, translation: Tensor, focal: Tensor, photo: int = 0) -> Camera:
         """The camera of one photo for another pose and focal length, in their precision.
@@ -112,9 +112,9 @@ class Reconstruction:
 
         Photos differ in size, so each has a scene of its own.
         """
-        model, alone = self.model, self[photo]
-        mesh = Mesh.from_vertices(alone.vertices(), model.triangles, model.uvs, model.uv_triangles)
-        return Scene(mesh, self.material or alone.model_material(), alone.environment(), alone.camera())
+        model, single = self.model, self[photo]
+        mesh = Mesh.from_vertices(single.vertices(), model.triangles, model.uvs, model.uv_triangles)
+        return Scene(mesh, self.material or single.model_material(), single.environment(), single.camera())
 
     def with_parameters(self, parameters: Parameters) -> Reconstruction:
         """This reconstruction with other parameters."""

@@ -209,7 +209,7 @@ class Run:
             )
         check_landmarks_fit(fitted, self._on_model)
         lit = [guess_light(fitted[photo], shot.observation) for photo, shot in enumerate(self.shots)]
-        return fitted.with_parameters(fitted.sharing.joined([alone.parameters for alone in lit]))
+        return fitted.with_parameters(fitted.sharing.joined([single.parameters for single in lit]))
 
     def _statistical(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config = self.config

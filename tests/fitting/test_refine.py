@@ -30,7 +30,7 @@ from nextface.fitting.refinement.space import (
     complete,
     refinement_space,
 )
-from nextface.fitting.refinement.visibility import UNLIKE, believed, grown, vertex_visibility
+from nextface.fitting.refinement.visibility import UNLIKE, grown, vertex_visibility, visibility_with_rim
 from nextface.fitting.terms.watcher import Watcher
 from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.models import create as create_model
@@ -180,7 +180,7 @@ def test_the_rim_of_the_mask_is_believed_where_it_looks_like_what_is_around() ->
     around = torch.zeros(1, 1, 1, 3)
 
     def belief(difference: float) -> float:
-        return float(believed(soft, hard, around + difference, around))
+        return float(visibility_with_rim(soft, hard, around + difference, around))
 
     assert belief(0.0) == belief(UNLIKE) == pytest.approx(0.9), "moles and pores are no strands of hair"
     assert belief(1.5 * UNLIKE) == belief(-1.5 * UNLIKE) == pytest.approx(0.6)

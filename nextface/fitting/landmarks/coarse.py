@@ -128,37 +128,37 @@ def fit_landmarks(
     count = len(reconstruction)
     linearisations = LINEARISATIONS if reconstruction.model.linear else CURVED_LINEARISATIONS
     steps = max(max_steps // linearisations, 1)
-    alone = [reconstruction[photo] for photo in range(count)]
-    start = [_start_pose(one, shot) for one, shot in zip(alone, shots, strict=True)]
-    alone = [
+    singles = [reconstruction[photo] for photo in range(count)]
+    start = [_start_pose(one, shot) for one, shot in zip(singles, shots, strict=True)]
+    singles = [
         _with_solution(one, torch.cat([one.parameters.identity[0].double().cpu(), pose]), shot.lens)
-        for one, pose, shot in zip(alone, start, shots, strict=True)
+        for one, pose, shot in zip(singles, start, shots, strict=True)
     ]
 
-    def problems() -> list[_PhotoProblem]:
+    def problems() -> list[_LandmarkProblem]:
         """Every photo's problem, linearised around its present state."""
-        return [_problem(one, shot, optimize_focal) for one, shot in zip(alone, shots, strict=True)]
+        return [_problem(one, shot, optimize_focal) for one, shot in zip(singles, shots, strict=True)]
 
     for _ in range(linearisations):
-        alone = [
+        singles = [
             _with_solution(one, _solved(problem, _solution(one, problem), steps, progress), problem.lens)
-            for one, problem in zip(alone, problems(), strict=True)
+            for one, problem in zip(singles, problems(), strict=True)
         ]
     sharing = reconstruction.sharing
     shared = sharing.common(UNKNOWNS)
     for _ in range(MERGES if shared else 0):
         posed = problems()
-        unknown = [_solution(one, problem) for one, problem in zip(alone, posed, strict=True)]
+        unknown = [_solution(one, problem) for one, problem in zip(singles, posed, strict=True)]
         unknown = _merged(posed, unknown, sharing, shared)
-        alone = [
+        singles = [
             _with_solution(one, _solved(problem, vector, steps, progress, shared), problem.lens)
-            for one, problem, vector in zip(alone, posed, unknown, strict=True)
+            for one, problem, vector in zip(singles, posed, unknown, strict=True)
         ]
-    return reconstruction.with_parameters(sharing.joined([one.parameters for one in alone]))
+    return reconstruction.with_parameters(sharing.joined([one.parameters for one in singles]))
 
 
 @dataclass(frozen=True)
-class _PhotoProblem:
+class _LandmarkProblem:
     """What one photo's landmarks ask of its unknowns: identity [K], pose [7] and expression [E], in a row.
 
     A pose is rotation [3] (as `pose_matrix` takes it), translation [3] (100 mm) and the logarithm of the focal
@@ -256,7 +256,7 @@ class _PhotoProblem:
 
 
 def _merged(
-    problems: Sequence[_PhotoProblem], unknown: Sequence[Tensor], sharing: Sharing, shared: Sequence[str]
+    problems: Sequence[_LandmarkProblem], unknown: Sequence[Tensor], sharing: Sharing, shared: Sequence[str]
 ) -> list[Tensor]:
     """All photos' unknowns, with the values of those shared that fit all photos and the identity's prior."""
     place = problems[0].chosen(shared)
@@ -278,7 +278,7 @@ def _merged(
 
 
 def _solved(
-    problem: _PhotoProblem,
+    problem: _LandmarkProblem,
     start: Tensor,
     max_steps: int,
     progress: Callable[[float], None],
@@ -322,17 +322,17 @@ def _solved(
     return everything(torch.from_numpy(solution.x))
 
 
-def _start_pose(alone: Reconstruction, shot: ShotOnModel) -> Tensor:
+def _start_pose(single: Reconstruction, shot: ShotOnModel) -> Tensor:
     """A pose of one photo's face within the distances that are allowed, and its expression: [7 + E]."""
-    identity, expression = alone.parameters.identity[0], alone.parameters.expression[0]
-    surface = LandmarkSurface.around(alone.model, shot.embedding, identity, expression)
+    identity, expression = single.parameters.identity[0], single.parameters.expression[0]
+    surface = LandmarkSurface.around(single.model, shot.embedding, identity, expression)
     points = surface.points(identity.double().cpu(), expression.double().cpu())
     rotation, translation = initial_pose(
-        points, shot.detected.double().cpu(), alone.camera().intrinsics[0].cpu()
+        points, shot.detected.double().cpu(), single.camera().intrinsics[0].cpu()
     )
-    if alone.rig is not None:
-        seen = pose_matrix(torch.from_numpy(rotation)), torch.from_numpy(translation)
-        turn, place = alone.rig.in_frame(*seen, alone.mounts[0])
+    if single.rig is not None:
+        pose_in_camera = pose_matrix(torch.from_numpy(rotation)), torch.from_numpy(translation)
+        turn, place = single.rig.in_frame(*pose_in_camera, single.mounts[0])
         rotation, translation = pose_of(turn).numpy(), place.numpy()
     pose = torch.from_numpy(np.concatenate([rotation, translation / 100, [0.0]]))
     depth = pose[5].clamp(DISTANCE_RANGE[0] / 100 + 1, DISTANCE_RANGE[1] / 100 - 1)
@@ -340,16 +340,16 @@ def _start_pose(alone: Reconstruction, shot: ShotOnModel) -> Tensor:
     return torch.cat([pose, expression.double().cpu()])
 
 
-def _problem(alone: Reconstruction, shot: ShotOnModel, optimize_focal: bool) -> _PhotoProblem:
+def _problem(single: Reconstruction, shot: ShotOnModel, optimize_focal: bool) -> _LandmarkProblem:
     """One photo's problem, linearised around its present state. It is solved where SciPy runs, on the CPU."""
-    model, parameters = alone.model, alone.parameters
+    model, parameters = single.model, single.parameters
     prior = model.expression_prior
-    return _PhotoProblem(
+    return _LandmarkProblem(
         shot.lens,
         LandmarkSurface.around(model, shot.embedding, parameters.identity[0], parameters.expression[0]),
         shot.detected.double().cpu(),
-        shot.posed(alone).whitening.to(torch.float64, "cpu"),
-        alone,
+        shot.posed(single).whitening.to(torch.float64, "cpu"),
+        single,
         shot.expected_expression.double().cpu(),
         prior.spread.double().cpu(),
         (prior.low.double().cpu().numpy(), prior.high.double().cpu().numpy()),
@@ -357,19 +357,19 @@ def _problem(alone: Reconstruction, shot: ShotOnModel, optimize_focal: bool) -> 
     )
 
 
-def _solution(alone: Reconstruction, problem: _PhotoProblem) -> Tensor:
+def _solution(single: Reconstruction, problem: _LandmarkProblem) -> Tensor:
     """The unknowns of a photo's present state."""
-    parameters = alone.parameters
+    parameters = single.parameters
     focal = parameters.focal - np.log(problem.lens.focal)
     parts = [parameters.identity[0], parameters.rotation[0], parameters.translation[0] / 100]
     return torch.cat([*parts, focal, parameters.expression[0]]).double().cpu()
 
 
-def _with_solution(alone: Reconstruction, solution: Tensor, lens: LensPrior) -> Reconstruction:
+def _with_solution(single: Reconstruction, solution: Tensor, lens: LensPrior) -> Reconstruction:
     """A photo's state with these unknowns."""
-    old = alone.parameters
+    old = single.parameters
     identity, pose, expression = solution.split([old.identity.shape[1], 7, old.expression.shape[1]])
-    return alone.with_parameters(
+    return single.with_parameters(
         replace(
             old,
             rotation=pose[None, :3].to(old.rotation),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from nextface.fitting.refinement.domains import COARSEST_LEVEL, Domain, TexelDomain, VertexDomain
-from nextface.fitting.refinement.visibility import believed, grown, shares, spread, vertex_visibility
+from nextface.fitting.refinement.visibility import grown, shares, spread, vertex_visibility, visibility_with_rim
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Material, Mesh, Scene
 from nextface.scene.baking import bake_vertices, texel_points
@@ -120,7 +120,7 @@ def complete(
         corrections[kind] = _enlarged(correction, resolution)
     weight = (visible * fillable) ** 4  # the border of what is seen is seen worst
     around = {kind: spread(correction, weight) * fillable for kind, correction in corrections.items()}
-    seen = believed(visible, rim, corrections["diffuse"], around["diffuse"])
+    seen = visibility_with_rim(visible, rim, corrections["diffuse"], around["diffuse"])
     confidence = shares(seen, seen.flip(2) if model.mirror is not None else None, fillable)
     filled = {}
     for kind, correction in corrections.items():

@@ -90,7 +90,7 @@ def relative_visibility(scenes: Sequence[Scene], masks: Sequence[Tensor]) -> lis
     ]
 
 
-def believed(soft: Tensor, hard: Tensor, correction: Tensor, around: Tensor) -> Tensor:
+def visibility_with_rim(soft: Tensor, hard: Tensor, correction: Tensor, around: Tensor) -> Tensor:
     """How well elements [1, ..., 1] are seen, the mask's rim included where it agrees with its surroundings.
 
     A rim that looks unlike the skin around it shows strands, frames or their shadows that the mask let through.

@@ -21,7 +21,7 @@ from nextface.fitting.statistical.terms import (
     StatisticalSettings,
     StatisticalWeights,
     expression_scale,
-    focal_surprise,
+    focal_prior_residual,
     person_term,
 )
 from nextface.fitting.terms.accumulation import PhotoLosses, differentiate
@@ -86,15 +86,15 @@ def fit_statistical(
     expected = torch.stack([shot.expected_expression for shot in shots]).to(start.expression)
     scale = expression_scale(reconstruction.model.expression_prior)
 
-    def beside(photo: int, scene: Scene, image: Tensor) -> Tensor:
+    def extra_terms(photo: int, scene: Scene, image: Tensor) -> Tensor:
         """The landmark, coverage and focal length terms of a photo."""
         posed_shot, vertices = in_pose[photo], scene.mesh.vertices
         outline = scene.camera.project(vertices)[0]
         term = posed_shot.whitening.term(posed_shot.offsets(vertices, scene.camera))
         term = term + coverage_term(outline, image[..., 3], posed_shot.shot)
-        surprise = focal_surprise(scene.camera.intrinsics[0, 0, 0].log(), posed_shot.lens)
+        residual = focal_prior_residual(scene.camera.intrinsics[0, 0, 0].log(), posed_shot.lens)
         share = reconstruction.sharing.share("focal", photo)
-        return weights.landmarks * term + FOCAL_WEIGHT * share * surprise.square()
+        return weights.landmarks * term + FOCAL_WEIGHT * share * residual.square()
 
     for iteration in range(iterations):
         for group in optimizer.param_groups:
@@ -105,7 +105,7 @@ def fit_statistical(
         )
         optimizer.zero_grad()
         loss = differentiate(_priors(current, expected, scale, weights), iteration, stage=2)
-        loss += photos.backward(iteration, current.scene, beside)
+        loss += photos.backward(iteration, current.scene, extra_terms)
         if (
             iteration < appearance_only
         ):  # the light starts grey and stays so: colour is the skin's, if it can be
@@ -138,8 +138,8 @@ def _priors(state: Reconstruction, expected: Tensor, scale: Tensor, weights: Sta
     parameters, sharing, count = state.parameters, state.sharing, len(state)
     total = light_term(parameters.light) * (weights.light * (len(parameters.light) / count))
     shares = torch.tensor([sharing.share("expression", photo) for photo in range(count)]).to(expected)
-    surprise = (sharing.by_photo("expression", parameters.expression) - expected) * scale
-    total = total + (surprise.square() * shares[:, None]).mean() * weights.expression
+    residual = (sharing.by_photo("expression", parameters.expression) - expected) * scale
+    total = total + (residual.square() * shares[:, None]).mean() * weights.expression
     return total + person_term(parameters, weights) / count
 
 

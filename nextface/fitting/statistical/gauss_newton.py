@@ -87,7 +87,7 @@ def fit_by_gauss_newton(
             problem = Problem(photos, settings.weights)
             images = problem.drawn(current)
             if number == 0 and start.albedo.numel():
-                current = _toned(current, images, problem, steps)
+                current = _with_albedo_for_light(current, images, problem, steps)
             current = _stepped(current, images, problem, None, steps, ENOUGH_OF_COLOUR)
             current = _stepped(current, images, problem, shape, steps, ENOUGH)
     return current
@@ -120,7 +120,7 @@ class Steps:
         self.left -= 1
 
 
-def _toned(
+def _with_albedo_for_light(
     current: Reconstruction, images: Sequence[LinearImage], problem: Problem, steps: Steps
 ) -> Reconstruction:
     """The light as usually exposed, and an albedo that explains how bright the skin is in it."""
@@ -199,10 +199,10 @@ class Problem:
         equations: list[NormalEquations] = []
         bounds: dict[Group, tuple[Tensor, Tensor]] = {}
         for number, (photo, image) in enumerate(zip(self.photos, images, strict=True)):
-            alone = state[number]
+            single = state[number]
             about = slopes[state.sharing.rows("albedo")[number]]
-            equations.append(photo.equations(alone, image, about, layout))
-            _narrow(bounds, photo.bounds(alone, layout), layout.groups(number))
+            equations.append(photo.equations(single, image, about, layout))
+            _narrow(bounds, photo.bounds(single, layout), layout.groups(number))
         for name, weight in person_weights(state.parameters, self.weights).items():
             if layout.sizes.get(name):
                 root, rows = weight**0.5, getattr(state.parameters, name).cpu()

@@ -19,7 +19,7 @@ from nextface.fitting.statistical.terms import (
     StatisticalSettings,
     StatisticalWeights,
     expression_scale,
-    focal_surprise,
+    focal_prior_residual,
 )
 from nextface.fitting.statistical.unknowns import GEOMETRY, UnknownLayout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
@@ -77,16 +77,17 @@ class PhotoProblem:
 
     def loss(self, state: Reconstruction, image: LinearImage) -> Tensor:
         """All terms of this photo."""
-        seen, parameters, camera = self.photo.observation, state.parameters, state.camera()
+        observation, parameters, camera = self.photo.observation, state.parameters, state.camera()
         vertices = state.vertices()
         residual, inside, _ = self._residuals(parameters, image)
         robust = geman_mcclure(residual.square().mean(1), OUTLIER_RESIDUAL)
-        empty = EMPTY_PIXEL_PENALTY * (1 - image.points.coverage[seen.mask]).sum()
-        total = PHOTO_SCALE * ((robust * inside).sum() + empty) / seen.mask.sum()
+        empty = EMPTY_PIXEL_PENALTY * (1 - image.points.coverage[observation.mask]).sum()
+        total = PHOTO_SCALE * ((robust * inside).sum() + empty) / observation.mask.sum()
         offsets, pull = self._pulls(camera.project(vertices)[0], image)
         landmarks = self.shot.whitening.term(self.shot.offsets(vertices, camera))
         total = total + self.weights.landmarks * (landmarks + pull.weight * offsets.square().sum())
-        focal, expression = focal_surprise(parameters.focal, self.shot.lens), self._expression_surprise(state)
+        focal = focal_prior_residual(parameters.focal, self.shot.lens)
+        expression = self._expression_prior_residual(state)
         total = total + FOCAL_WEIGHT * self.shares.focal * focal.square()
         total = total + self.weights.expression * self.shares.expression * expression.square().mean()
         light = light_residuals(parameters.light[0]).square().sum()
@@ -133,12 +134,12 @@ class PhotoProblem:
 
     def _residuals(self, parameters: Parameters, image: LinearImage) -> tuple[Tensor, Tensor, Tensor]:
         """Encoded residuals [P, 3] of the drawn pixels, which of them count [P], and the colour [P, 3]."""
-        seen = self.photo.observation
+        observation = self.photo.observation
         colour = image.colour(parameters)
         pixel = image.pixel
-        residual = (colour - seen.linear.flatten(0, 1)[pixel]) * seen.slope.flatten(0, 1)[pixel]
+        residual = (colour - observation.linear.flatten(0, 1)[pixel]) * observation.slope.flatten(0, 1)[pixel]
         brighter = residual.mean(1) >= 0
-        counts = seen.mask.flatten()[pixel] & ~(seen.clipped.flatten()[pixel] & brighter)
+        counts = observation.mask.flatten()[pixel] & ~(observation.clipped.flatten()[pixel] & brighter)
         return residual, counts.float(), colour
 
     def _add_pixels(
@@ -150,12 +151,12 @@ class PhotoProblem:
         basis: Tensor | None,
         layout: UnknownLayout,
     ) -> None:
-        seen = self.photo.observation
+        observation = self.photo.observation
         residual, inside, colour = self._residuals(parameters, image)
         robust = geman_mcclure_weight(residual.square().mean(1), OUTLIER_RESIDUAL)
-        weight = inside * robust * PHOTO_SCALE / (3 * seen.mask.sum())
+        weight = inside * robust * PHOTO_SCALE / (3 * observation.mask.sum())
         chosen = (weight > 0).nonzero()[:, 0]
-        root = weight[chosen].sqrt()[:, None] * seen.slope.flatten(0, 1)[image.pixel[chosen]]  # [P, 3]
+        root = weight[chosen].sqrt()[:, None] * observation.slope.flatten(0, 1)[image.pixel[chosen]]  # [P, 3]
         residual = residual[chosen] * weight[chosen].sqrt()[:, None]
         blocks: list[tuple[int, Tensor]] = []
         if layout.sizes["albedo"]:
@@ -214,15 +215,15 @@ class PhotoProblem:
         """What is known beforehand of expression and focal length."""
         size = layout.sizes["expression"]
         root = (self.weights.expression * self.shares.expression / size) ** 0.5
-        surprise = root * self._expression_surprise(state)
-        scale = expression_scale(state.model.expression_prior).to(surprise)
-        total.add(root * scale.diag(), surprise, layout.first("expression"))
+        residual = root * self._expression_prior_residual(state)
+        scale = expression_scale(state.model.expression_prior).to(residual)
+        total.add(root * scale.diag(), residual, layout.first("expression"))
         root = (FOCAL_WEIGHT * self.shares.focal) ** 0.5
-        surprise = root * focal_surprise(state.parameters.focal, self.shot.lens)
-        slope = surprise.new_full((1, 1), root / self.shot.lens.spread)
-        total.add(slope, surprise, layout.first("focal"))
+        residual = root * focal_prior_residual(state.parameters.focal, self.shot.lens)
+        slope = residual.new_full((1, 1), root / self.shot.lens.spread)
+        total.add(slope, residual, layout.first("focal"))
 
-    def _expression_surprise(self, state: Reconstruction) -> Tensor:
+    def _expression_prior_residual(self, state: Reconstruction) -> Tensor:
         """How far the expression [E] is from the one that the detector lets expect, by each one's spread."""
         expression, scale = state.parameters.expression[0], expression_scale(state.model.expression_prior)
         return (expression - self.shot.expected_expression.to(expression)) * scale

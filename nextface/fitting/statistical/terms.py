@@ -43,7 +43,7 @@ class StatisticalSettings:
     seed: int = 0  # of the renderer's noise
 
 
-def focal_surprise(log_focal: Tensor, lens: LensPrior) -> Tensor:
+def focal_prior_residual(log_focal: Tensor, lens: LensPrior) -> Tensor:
     """How many standard deviations the logarithm of a focal length (pixels) is from its prior mean."""
     return (log_focal - math.log(lens.focal)) / lens.spread
 

@@ -22,7 +22,7 @@ from renderers.renderer import Renderer
 PHOTO_SCALE = 1000.0  # photo-consistency is a mean of squares near 0.001; it leads the sum of terms
 
 PhotoScene = Callable[[int], Scene]
-Beside = Callable[[int, Scene, Tensor], Tensor]
+ExtraTerms = Callable[[int, Scene, Tensor], Tensor]
 
 
 class PhotoLosses:
@@ -50,17 +50,17 @@ class PhotoLosses:
     ) -> None:
         weights: Sequence[Tensor | None] = shares or [None] * len(observations)
         pairs = zip(observations, weights, strict=True)
-        self._terms = [PhotoTerm(seen, outlier, share) for seen, share in pairs]
+        self._terms = [PhotoTerm(observation, outlier, share) for observation, share in pairs]
         self._stage, self._renderer = stage, renderer
         self._samples, self._seed, self._first_iteration = samples, seed, first_iteration
 
-    def backward(self, iteration: int, scene_of: PhotoScene, beside: Beside | None = None) -> float:
+    def backward(self, iteration: int, scene_of: PhotoScene, extra_terms: ExtraTerms | None = None) -> float:
         """Add the gradient of all photos' losses to the leaves, photo by photo, and return the mean loss.
 
         Parameters
         ----------
         scene_of: builds the scene (N = 1) of a photo.
-        beside: further terms of a photo, from its number, its scene and its render [h, w, 4].
+        extra_terms: further terms of a photo, from its number, its scene and its render [h, w, 4].
 
         Raises
         ------
@@ -72,8 +72,8 @@ class PhotoLosses:
             seed = render_seed(self._seed, self._first_iteration + iteration, photo)
             image = self._renderer.render(scene, self._samples, seed)[0]
             loss = PHOTO_SCALE * term(image)
-            if beside is not None:
-                loss = loss + beside(photo, scene, image)
+            if extra_terms is not None:
+                loss = loss + extra_terms(photo, scene, image)
             total += differentiate(loss / len(self._terms), iteration, self._stage)
         return total
 

@@ -113,8 +113,8 @@ def _summed(parts: Sequence[GroupEquations], last: Group) -> GroupEquations:
     for group, size in sizes.items():
         firsts[group] = unknowns
         unknowns += size
-    like = parts[0].matrix
-    matrix, gradient = like.new_zeros(unknowns, unknowns), like.new_zeros(unknowns)
+    template = parts[0].matrix
+    matrix, gradient = template.new_zeros(unknowns, unknowns), template.new_zeros(unknowns)
     for part in parts:
         places = torch.cat([torch.arange(size) + firsts[group] for group, size in part.sizes.items()])
         matrix[places[:, None], places] += part.matrix

@@ -26,9 +26,15 @@ OUTLIER = 0.02  # of the face's size, beyond which stage 2 counts a point's own 
 class LandmarkWhitening:
     """Turns landmark offsets in pixels into independent ones in standard deviations.
 
-    With own errors of variance D and common errors U, W = (I - P (1 - (1 + S^2)^-1/2) P^T) D^-1/2, where
-    P S Q^T is the singular value decomposition of D^-1/2 U, has W^T W = (D + U U^T)^-1. It stays near D^-1/2,
-    so that a point that is off alone is seen at that point.
+    Offsets have the covariance D + U U^T: D is diagonal and holds each point's own variance, the columns of U
+    are the errors that many points make together. `residuals` multiplies offsets by a matrix W for which
+    W^T W = (D + U U^T)^-1, so that the squared residuals sum up to the offsets' Mahalanobis distance.
+
+    W first divides each offset by its own standard deviation (D^-1/2). Then it shrinks the part that a common
+    error could explain: along each left singular vector P of D^-1/2 U, with singular value S, to
+    (1 + S^2)^-1/2 of its length. So W = (I - P (1 - (1 + S^2)^-1/2) P^T) D^-1/2. Other square roots of the
+    inverse would do as well; with this one a residual still belongs to one point, so that outliers are told
+    point by point.
     """
 
     upright: Tensor  # [2, 2] from the photo's axes to the face's: right and down

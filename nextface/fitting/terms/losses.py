@@ -44,30 +44,30 @@ class PhotoTerm:
 
     def __call__(self, image: Tensor) -> Tensor:
         """The loss of a render [h, w, 4] (linear, premultiplied RGB and alpha)."""
-        seen = self.observation
+        observation = self.observation
         weight = self._weights(image.detach()[..., :3])
         if self.share is not None:
             weight = weight * self.share
-        residual = (image[..., :3] - seen.linear) * seen.slope
+        residual = (image[..., :3] - observation.linear) * observation.slope
         squares = weight * residual.square().mean(-1) + EMPTY_PIXEL_PENALTY * (1 - image[..., 3])
-        return squares[seen.mask].mean()
+        return squares[observation.mask].mean()
 
     def _weights(self, render: Tensor) -> Tensor:
         """Weights [h, w] in [0, 1] from the renders before this one (Geman and McClure's function)."""
-        seen = self.observation
+        observation = self.observation
         if self.mean_render is None:
             self.mean_render = render
             return torch.ones_like(render[..., 0])
-        residual = (self.mean_render - seen.linear) * seen.slope
+        residual = (self.mean_render - observation.linear) * observation.slope
         self.mean_render = RENDER_MEMORY * self.mean_render + (1 - RENDER_MEMORY) * render
         weight = geman_mcclure_weight(residual.square().mean(-1), self.outlier)
         brighter = residual.mean(-1) >= 0
-        return torch.where(seen.clipped & brighter, torch.zeros_like(weight), weight)
+        return torch.where(observation.clipped & brighter, torch.zeros_like(weight), weight)
 
 
 def light_term(light: Tensor) -> Tensor:
     """How far lights [N, LIGHT_LOBES, 3] of log powers are from grey and from even: the mean over N."""
-    return torch.stack([light_residuals(alone).square().sum() for alone in light]).mean()
+    return torch.stack([light_residuals(single).square().sum() for single in light]).mean()
 
 
 def light_residuals(light: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nextface.scene import Camera
 
-POSE = (
-    ("rotation",) * 3 + ("translation",) * 3 + ("focal",)
-)  # after the shape's columns: radians, mm, logarithm
+# Derivatives by a pose are seven columns, after those by the shape: the rotation's (radians), the translation's
+# (mm) and the focal length's (its logarithm).
+POSE = ("rotation",) * 3 + ("translation",) * 3 + ("focal",)
 
 
 def image_motion(camera: Camera, points: Tensor, basis: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ them, `embedding` finds them on a face model.
 """
 
 from nextface.landmarks.files import read_landmarks
-from nextface.landmarks.points import Landmarks, face_box, face_width
+from nextface.landmarks.points import Landmarks, face_box, face_width, share_outside
 from nextface.landmarks.topology import IBUG68, MEDIAPIPE, TOPOLOGIES, Topology
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "face_box",
     "face_width",
     "read_landmarks",
+    "share_outside",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from nextface.landmarks.topology import TOPOLOGIES, Topology
@@ -56,6 +57,14 @@ def outline_box(landmarks: Landmarks) -> tuple[float, float, float, float]:
     polygon = outline(landmarks)
     (x0, y0), (x1, y1) = polygon.min(0), polygon.max(0)
     return float(x0), float(y0), float(x1), float(y1)
+
+
+def share_outside(landmarks: Landmarks, width: int, height: int) -> float:
+    """How much of the face's outline lies outside a picture of this size, as a share of its area."""
+    hull = cv2.convexHull(outline(landmarks).astype(np.float32))
+    picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    inside, _ = cv2.intersectConvexConvex(hull, picture[:, None])
+    return 1 - inside / max(cv2.contourArea(hull), 1e-6)
 
 
 def face_width(landmarks: Landmarks) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from nextface.config import Config
 from nextface.errors import ConfigError, FaceNotFoundError
-from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks
+from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks, share_outside
 from nextface.landmarks.detection import detect
 from nextface.landmarks.detection.faces import SMALLEST_FACE, Detectors
 from nextface.landmarks.detection.upright import turns_of
@@ -28,6 +28,7 @@ KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal leng
 ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
 MEASURED_FOCAL_SPREAD = 1e-3  # ... and of one that was calibrated
 FEWEST_PIXELS = 16  # of the face's skin, at the size at which the photo is processed
+MOSTLY_OUTSIDE = 0.05  # share of the face outside the photo, from which on the user is warned
 MOSTLY_COVERED = 0.15  # share of the face oval that is not skin, from which on the user is warned
 
 
@@ -96,10 +97,17 @@ def prepare(
     if photo.shown is not None:
         chosen = chosen & _cropped_mask(photo.shown, upright, found, config)
     warnings = list(photo.warnings)
+    outside = share_outside(found, upright.srgb.shape[1], upright.srgb.shape[0])
+    if outside > MOSTLY_OUTSIDE:
+        warnings.append(
+            f"{outside:.0%} of the face lies outside the photo; that part comes from the face's other half "
+            "and from the statistical model. A photo that shows all of the face gives more."
+        )
     if mask is None and region.covered_fraction > MOSTLY_COVERED:
         warnings.append(
-            f"{region.covered_fraction:.0%} of the face is covered or not recognised as skin; what is hidden "
-            "is filled in from the statistical model. A mask with the skin painted white helps: --mask."
+            f"{region.covered_fraction:.0%} of the face in the photo is covered or not recognised as skin; "
+            "what is hidden is filled in from the statistical model. A mask with the skin painted white helps: "
+            "--mask."
         )
     drawn = folder / f"landmarks_{number}.png"
     draw_landmarks(drawn, crop, points)

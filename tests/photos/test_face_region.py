@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -10,13 +11,15 @@ import pytest
 from PIL import Image
 
 import nextface
+from nextface.config import Config
 from nextface.errors import PhotoError
-from nextface.landmarks import MEDIAPIPE, Landmarks, face_box
+from nextface.landmarks import MEDIAPIPE, Landmarks, face_box, share_outside
 from nextface.landmarks.detection import detect
 from nextface.landmarks.zones import face_zones
 from nextface.photos.photo import Photo, crop_to_box, load_photo
 from nextface.preparation.colour_density import ColourDensity
 from nextface.preparation.face_region import FaceRegion, face_region, read_mask
+from nextface.preparation.prepare import prepare
 from nextface.preparation.random_walk import random_walk
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 
@@ -216,3 +219,16 @@ def test_mask_file(tmp_path: Path) -> None:
 def test_development_photos(name: str, low: float, high: float) -> None:
     region = region_of(*cropped(PHOTOS / f"{name}.jpg"))
     assert low <= region.covered_fraction <= high
+
+
+@pytest.mark.parametrize(("kept", "share"), [(512, 0.0), (222, 0.5)])
+def test_a_cropped_face_is_not_called_covered(kept: int, share: float, tmp_path: Path) -> None:
+    """The photo's right edge leaves all of the face, or half of it."""
+    face = detect(load_photo(ASTRONAUT)).landmarks
+    (tmp_path / "points.json").write_text(json.dumps({"detector": "mediapipe", "points": face.points.tolist()}))
+    with Image.open(ASTRONAUT) as portrait:
+        portrait.convert("RGB").crop((0, 0, kept, 512)).save(tmp_path / "photo.png")
+    shot = prepare(tmp_path / "photo.png", Config(), tmp_path, "cpu", tmp_path / "points.json")
+    assert share_outside(face, kept, 512) == pytest.approx(share, abs=0.1)
+    assert any("outside the photo" in warning for warning in shot.warnings) == (share > 0)
+    assert not any("covered" in warning for warning in shot.warnings)

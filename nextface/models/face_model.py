@@ -62,7 +62,7 @@ class FaceModel(Protocol):
     expression_names: tuple[str, ...]
     expression_prior: ExpressionPrior  # mean, spread and bounds of each coordinate
     triangles: Tensor  # [F, 3] int64
-    uvs: Tensor | None  # [T, 2] float, mirror-symmetric about u = 0.5 where `mirror` is given
+    uvs: Tensor | None  # [T, 2] float in [0, 1], charts that do not overlap
     uv_triangles: Tensor | None  # [F, 3] int64 into `uvs`
     mirror: Tensor | None  # [V] int64, each vertex's mirror image
     regions: Mapping[str, Tensor]  # name -> [V] bool: skin, lips, brows, eyes, ears, scalp, neck, ...

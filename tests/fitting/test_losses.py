@@ -13,6 +13,7 @@ from nextface.fitting.refinement.refine import BROAD_FACTORS, CHROMA_FACTOR, Map
 from nextface.fitting.statistical.coverage import coverage_term
 from nextface.fitting.terms.losses import WHITE_CARD, PhotoTerm, light_term, usually_exposed
 from nextface.fitting.terms.sampling import render_seed
+from nextface.models.mirrored_maps import FlippedMap
 from nextface.photos.observation import Observation
 from nextface.scene.reflectance import RANGES, from_latent, to_latent
 
@@ -120,7 +121,7 @@ def test_usual_exposure_costs_nothing_and_changes_nothing_but_the_power():
 def test_regularisers_do_not_depend_on_the_resolution():
     costs = []
     for size in (256, 512):
-        domain = TexelDomain(torch.ones(size, size, dtype=torch.bool), symmetric=True)
+        domain = TexelDomain(torch.ones(size, size, dtype=torch.bool), FlippedMap())
         axis = (torch.arange(size) + 0.5) / size
         wave = torch.sin(6 * axis)[None, None, :, None] * torch.cos(4 * axis)[None, :, None, None]
         costs.append(
@@ -130,7 +131,7 @@ def test_regularisers_do_not_depend_on_the_resolution():
 
 
 def test_a_pyramid_reaches_every_texel_and_mirrors_exactly():
-    domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), symmetric=True)
+    domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), FlippedMap())
     levels = domain.parameters(torch.zeros(1, 64, 64, 3))
     assert [level.shape[-1] for level in levels] == [8, 16, 32, 64]
     levels[-1][0, 1, 5, 7] = 2.0
@@ -141,7 +142,7 @@ def test_a_pyramid_reaches_every_texel_and_mirrors_exactly():
 
 
 def test_a_pyramid_starts_from_a_correction_of_any_size():
-    domain = TexelDomain(torch.ones(72, 72, dtype=torch.bool), symmetric=True)
+    domain = TexelDomain(torch.ones(72, 72, dtype=torch.bool), FlippedMap())
     random = torch.rand(1, 72, 72, 3, generator=torch.Generator().manual_seed(3))
     assert [level.shape[-1] for level in domain.parameters(random)] == [9, 18, 36, 72]
     assert torch.equal(domain.correction(domain.parameters(random)), random)
@@ -178,7 +179,7 @@ def test_vertex_domain_tells_broad_from_fine():
 
 def test_smoothness_removes_noise_and_keeps_edges():
     """Small differences cost their square; ten times a large one costs hardly more than ten times as much."""
-    domain = TexelDomain(torch.ones(256, 256, dtype=torch.bool), symmetric=True)
+    domain = TexelDomain(torch.ones(256, 256, dtype=torch.bool), FlippedMap())
     step = (torch.arange(256) > 100).float().expand(256, 256)[None, ..., None].expand(-1, -1, -1, 3)
     cost = {height: float(domain.variation(height * step)) for height in (0.001, 0.002, 1.0, 10.0)}
     assert cost[0.001] == pytest.approx(0.001**2 / 255, rel=1e-2)  # one of 255 differences in a row
@@ -187,7 +188,7 @@ def test_smoothness_removes_noise_and_keeps_edges():
 
 
 def test_hue_costs_more_than_brightness():
-    domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), symmetric=True)
+    domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), FlippedMap())
     weights = MapWeights(symmetry=0.0, consistency=1.0, smoothness=0.0)
     brightness = 0.1 * torch.ones(1, 64, 64, 3)
     hue = 0.1 * torch.tensor([1.0, 0.0, -1.0]).expand(1, 64, 64, 3) * (3 / 2) ** 0.5  # of the same energy
@@ -201,7 +202,7 @@ def test_hue_costs_more_than_brightness():
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_the_broader_a_correction_the_more_it_costs(symmetric: bool) -> None:
     """Waves of one energy, from as broad as a face to a texel, under consistency and under symmetry."""
-    domain = TexelDomain(torch.ones(256, 256, dtype=torch.bool), symmetric)
+    domain = TexelDomain(torch.ones(256, 256, dtype=torch.bool), FlippedMap() if symmetric else None)
     weights = MapWeights(symmetry=float(symmetric), consistency=float(not symmetric), smoothness=0.0)
     place = (torch.arange(256) + 0.5) / 256 - 0.5
     costs = []
@@ -218,7 +219,7 @@ def test_the_broader_a_correction_the_more_it_costs(symmetric: bool) -> None:
 def test_energy_does_not_depend_on_what_lies_outside_the_chart() -> None:
     covered = torch.zeros(128, 128, dtype=torch.bool)
     covered[32:96, 32:96] = True
-    domain = TexelDomain(covered, symmetric=False)
+    domain = TexelDomain(covered, None)
     values = torch.where(covered, 0.3, 7.0)[None, ..., None]
     for size in BROAD_FACTORS:
         broad = domain.broad(values, size)

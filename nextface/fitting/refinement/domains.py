@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
+from nextface.models.mirrored_maps import TexelMirror
+
 COARSEST_LEVEL = 8  # texels: the coarsest level of a map's correction
 REFERENCE_SIZE = 256  # texels: smoothness is measured in differences over 1/256 of the map
 EDGE = 0.04  # difference of neighbours in latent units, beyond which it is a beard's or a mole's rim, not noise
@@ -38,7 +40,10 @@ class Domain(Protocol):
         ...
 
     def mirrored(self, values: Tensor) -> Tensor | None:
-        """Values of the other side of the face, or None where the model has no symmetry."""
+        """Values of the other side of the face, or None where the model has no symmetry.
+
+        An element without a mirror image keeps its own.
+        """
         ...
 
     def broad(self, values: Tensor, size: int) -> Tensor:
@@ -61,13 +66,13 @@ class TexelDomain:
     it converges in fewer steps than single texels would, and noise averages out.
     """
 
-    def __init__(self, covered: Tensor, symmetric: bool) -> None:
-        """`covered` [H, H] bool says which texels the mesh uses; `symmetric`: column u mirrors 1 - u.
+    def __init__(self, covered: Tensor, mirror: TexelMirror | None) -> None:
+        """`covered` [H, H] bool says which texels the mesh uses; `mirror`: where their mirror images lie.
 
         H is COARSEST_LEVEL to 2 COARSEST_LEVEL, or that doubled any number of times.
         """
         self.covered = covered
-        self.symmetric = symmetric
+        self._mirror = mirror
         self._weight = covered.float()[None, :, :, None]
         self._pooled_weights: dict[int, Tensor] = {covered.shape[0]: self._weight}
 
@@ -88,7 +93,7 @@ class TexelDomain:
     def coarser(self) -> Domain:
         if self.covered.shape[0] < 2 * COARSEST_LEVEL:
             return self
-        return TexelDomain(max_pool2d(self._weight.permute(0, 3, 1, 2), 2)[0, 0] > 0, self.symmetric)
+        return TexelDomain(max_pool2d(self._weight.permute(0, 3, 1, 2), 2)[0, 0] > 0, self._mirror)
 
     def adopted(self, values: Tensor) -> Tensor:
         moved, size = values.permute(0, 3, 1, 2), self.covered.shape[0]
@@ -99,7 +104,7 @@ class TexelDomain:
         return moved.permute(0, 2, 3, 1)
 
     def mirrored(self, values: Tensor) -> Tensor | None:
-        return values.flip(2) if self.symmetric else None
+        return None if self._mirror is None else self._mirror.mirrored(values, elsewhere=values)
 
     def broad(self, values: Tensor, size: int) -> Tensor:
         if size >= values.shape[1]:

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from nextface.fitting.refinement.domains import COARSEST_LEVEL, Domain, TexelDomain, VertexDomain
 from nextface.fitting.refinement.visibility import grown, shares, spread, vertex_visibility, visibility_with_rim
+from nextface.models.mirrored_maps import texel_mirror
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Material, Mesh, Scene
 from nextface.scene.baking import bake_vertices, texel_points
@@ -47,7 +48,7 @@ def refinement_space(reconstruction: Reconstruction, resolution: int, on_vertice
     scenes = [reconstruction.scene(photo) for photo in range(len(reconstruction))]
     size = min(_doubling_size(TEXELS_PER_PIXEL * max(map(_pixels_per_map, scenes))), resolution)
     mesh = scenes[0].mesh
-    texels = TexelDomain(texel_points(mesh, size).covered, model.mirror is not None)
+    texels = TexelDomain(texel_points(mesh, size).covered, texel_mirror(mesh, model.mirror))
     return RefinementSpace(_baked(reconstruction.model_material(), mesh, size), texels)
 
 
@@ -121,12 +122,15 @@ def complete(
     weight = (visible * fillable) ** 4  # the border of what is seen is seen worst
     around = {kind: spread(correction, weight) * fillable for kind, correction in corrections.items()}
     seen = visibility_with_rim(visible, rim, corrections["diffuse"], around["diffuse"])
-    confidence = shares(seen, seen.flip(2) if model.mirror is not None else None, fillable)
+    mirror = texel_mirror(mesh, model.mirror)
+    nowhere = torch.zeros_like(seen)
+    confidence = shares(seen, mirror.mirrored(seen, nowhere) if mirror else None, fillable)
     filled = {}
     for kind, correction in corrections.items():
+        mirrored = mirror.mirrored(correction, correction) if mirror else correction
         mixed = (
             confidence.seen * correction
-            + confidence.mirrored * correction.flip(2)
+            + confidence.mirrored * mirrored
             + confidence.statistical * around[kind]
         )
         filled[kind] = from_latent(to_latent(getattr(start, kind), kind) + mixed, kind)

@@ -14,6 +14,7 @@ from nextface.export.light import write_environment
 from nextface.export.maps import write_maps
 from nextface.export.mesh import write_obj
 from nextface.export.pictures import clay_material, encode, over_black, panels, psnr, reflectance_images
+from nextface.models.bases import neutral_vertices
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.shot import Shot
 from nextface.scene import Material, Mesh
@@ -129,6 +130,6 @@ def scene_description(reconstruction: Reconstruction, files: dict[str, str]) -> 
 
 def _neutral(reconstruction: Reconstruction) -> Mesh:
     """The person's head at rest."""
-    model, identity = reconstruction.model, reconstruction.parameters.identity
-    vertices = model.vertices(identity, model.expression_prior.mean[None].to(identity))
+    model = reconstruction.model
+    vertices = neutral_vertices(model, reconstruction.parameters.identity)
     return Mesh.from_vertices(vertices, model.triangles, model.uvs, model.uv_triangles)

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from nextface.errors import ModelError
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
+from nextface.scene.raster import rasterize
 
 DETECTORS = ("mediapipe", "fan")
 SMALLEST, LARGEST = 80.0, 2000.0  # mm, of a head's height
 BENT = 1e-2  # mm, by which a model that calls itself linear may depart from it: rounding
 TOO_FAR_MIRRORED = 10.0  # mm, median
+LAYOUT_SIZE = 256  # texels a side, at which charts are looked at
+MOST_OVERLAP = 1e-3  # of what charts cover: folds that are too small to be seen
 
 
 def check_model(model: FaceModel) -> None:
@@ -148,9 +151,23 @@ def _uvs(model: FaceModel) -> Iterator[str]:
             f"uvs go from {float(uvs.min()):.3g} to {float(uvs.max()):.3g}; maps cover 0 to 1 "
             "(`nextface.models.uv_layout.into_unit_square` brings other layouts there)"
         )
-    yield from _triangles("uv_triangles", triangles, len(uvs), "uvs")
+    wrong = list(_triangles("uv_triangles", triangles, len(uvs), "uvs"))
+    yield from wrong
     if triangles.shape != model.triangles.shape:
         yield f"uv_triangles is {_described(triangles)}, triangles is {_described(model.triangles)}"
+    elif not wrong and uvs.isfinite().all():
+        overlap = _overlap(uvs, triangles)
+        if overlap > MOST_OVERLAP:
+            yield f"UV charts overlap in {overlap:.1%} of what they cover: two places would share their texels"
+
+
+def _overlap(uvs: Tensor, triangles: Tensor) -> float:
+    """The share of covered texels that two triangles own: numbered the other way round, another one wins."""
+    points, depth = uvs * LAYOUT_SIZE, torch.ones_like(uvs[:, 0])
+    first = rasterize(points, depth, triangles, LAYOUT_SIZE, LAYOUT_SIZE).triangle
+    last = len(triangles) - 1 - rasterize(points, depth, triangles.flip(0), LAYOUT_SIZE, LAYOUT_SIZE).triangle
+    covered = first >= 0
+    return float((covered & (first != last)).sum() / covered.sum().clamp(min=1))
 
 
 def _mirror(model: FaceModel, mean: Tensor) -> Iterator[str]:

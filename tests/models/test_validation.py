@@ -75,9 +75,11 @@ def test_faults_of_the_surface_are_told(sheet: Sheet) -> None:
 def test_faults_of_uvs_mirror_and_regions_are_told(puppet: Puppet) -> None:
     assert puppet.uvs is not None and puppet.uv_triangles is not None
     count = len(puppet.sheet.mean)
+    folded = (puppet.uvs - torch.tensor([0.7, 0])).abs()
     cases = {
         "neither": replace(puppet, uvs=None),
         "into_unit_square": replace(puppet, uvs=puppet.uvs + 1),
+        "charts overlap in": replace(puppet, uvs=folded),
         "uv_triangles goes": replace(puppet, uv_triangles=puppet.uv_triangles + len(puppet.uvs)),
         "map of pairs": replace(puppet, mirror=torch.arange(count).roll(1)),
         "mirror images in x": replace(puppet, mirror=torch.arange(count)),

@@ -39,6 +39,7 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import SHARED_IDENTITY, Circumstances, Sharing, SharingTable
 from nextface.photos.shot import Shot
 from nextface.runs.equipment import Equipment
+from nextface.runs.plausibility import check_picture
 from nextface.runs.watch import Watch
 from nextface.scene import Scene
 from nextface.system.atomic import sweep
@@ -137,6 +138,8 @@ class Run:
             figure["psnrStage2"] = psnr
         metrics = self._metrics(figures)
         write_json(self.folder / "metrics.json", metrics)
+        if 3 in wanted or 2 in wanted or done >= 2:  # before, nothing tried to look like the photo
+            check_picture(metrics["photos"], self.folder)
         return replace(current, metrics=metrics, folder=self.folder)
 
     def _start(self) -> Reconstruction:

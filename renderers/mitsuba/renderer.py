@@ -150,13 +150,13 @@ class MitsubaRenderer:
 
     def _load(self, view: _View, leaves: dict[str, Tensor], tracked: set[str]) -> MitsubaScene:
         """The scene with these leaves in it, built anew where topology or sizes changed."""
-        from renderers.mitsuba.scene import Layout, MitsubaScene
+        from renderers.mitsuba.scene import MitsubaScene, SceneLayout
 
         if self._loaded == view.number and self._scene is not None:
             return self._scene
         topology = view.topology
         height, width = leaves["diffuse"].shape[:2]
-        layout = Layout(
+        layout = SceneLayout(
             corners=leaves["positions"].shape[0],
             triangles=topology.triangles.shape[0],
             map_size=None if topology.uvs is None else (height, width),

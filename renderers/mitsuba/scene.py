@@ -33,7 +33,7 @@ WAVEFRONT = 1 << 22  # samples drawn at once: bounds memory at about 200 MB
 
 
 @dataclass(frozen=True)
-class Layout:
+class SceneLayout:
     """What the structure of a scene is made of: two draws of one layout share a scene and its kernels."""
 
     corners: int  # P
@@ -53,7 +53,7 @@ class MitsubaScene:
     uvs: [P, 2] texture coordinates of the corners (v up); ignored without maps.
     """
 
-    def __init__(self, layout: Layout, triangles: NDArray[np.uint32], uvs: Array | None) -> None:
+    def __init__(self, layout: SceneLayout, triangles: NDArray[np.uint32], uvs: Array | None) -> None:
         self.layout = layout
         self._leaves: dict[str, Any] = {}
         self._geometry: list[tuple[Tensor, bool]] = []  # positions and normals as loaded, and if tracked
@@ -245,7 +245,7 @@ def _passes(pixels: int, samples: int) -> list[int]:
     return [samples // passes + (number < samples % passes) for number in range(passes)]
 
 
-def _bsdf_description(layout: Layout) -> dict[str, Any]:
+def _bsdf_description(layout: SceneLayout) -> dict[str, Any]:
     description: dict[str, Any] = {"type": skin_bsdf.register(mi.variant())}
     for name, channels in (("diffuse", 3), ("specular", 1), ("roughness", 1)):
         if layout.map_size is None:

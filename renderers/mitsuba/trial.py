@@ -38,13 +38,13 @@ def draw_everything() -> None:
     import numpy as np
     import torch
 
-    from renderers.mitsuba.scene import LEAVES, Layout, MitsubaScene
+    from renderers.mitsuba.scene import LEAVES, MitsubaScene, SceneLayout
 
     triangles = np.array([[0, 1, 2]], np.uint32)
     for map_size in (None, (256, 256)):
         for max_bounces in (1, 2):
             uvs = None if map_size is None else np.array([[0, 0], [0.5, 1], [1, 0]], np.float32)
-            scene = MitsubaScene(Layout(3, 1, map_size, 64, max_bounces), triangles, uvs)
+            scene = MitsubaScene(SceneLayout(3, 1, map_size, 64, max_bounces), triangles, uvs)
             shape = map_size or (3,)
             values = {
                 "positions": torch.tensor([[-300.0, -300, 500], [0, 600, 500], [300, -300, 500]]),

@@ -18,7 +18,7 @@ from renderers.redner import installation as redner_environment
 from renderers.redner.in_process import RednerHere
 from renderers.redner.lobe import BlinnPhong
 from renderers.redner.process import RednerProcess
-from renderers.redner.scene import Layout, frames, leaves, sampling_tables
+from renderers.redner.scene import BufferLayout, frames, leaves, sampling_tables
 from renderers.scene_check import check_scene
 from renderers.seeds import derived_seed
 from renderers.specular_lobe import SpecularLobe
@@ -97,7 +97,7 @@ class RednerRenderer:
         self.max_bounces = max_bounces
         self.visibility_gradients = visibility_gradients
         self._engine = engine
-        self._layout: Layout | None = None
+        self._layout: BufferLayout | None = None
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].
@@ -121,7 +121,7 @@ class RednerRenderer:
 
     def _render_one(self, scene: Scene, samples: int, seeds: tuple[int, int]) -> Tensor:
         if self._layout is None or not self._layout.fits(scene):
-            self._layout = Layout.of(scene)
+            self._layout = BufferLayout.of(scene)
         values = leaves(scene, self._layout)
         return _Draw.apply(
             self,
@@ -133,7 +133,9 @@ class RednerRenderer:
             *values.values(),
         )
 
-    def _load(self, layout: Layout, size: tuple[int, int], values: dict[str, np.ndarray]) -> DrawableScene:
+    def _load(
+        self, layout: BufferLayout, size: tuple[int, int], values: dict[str, np.ndarray]
+    ) -> DrawableScene:
         if not all(np.isfinite(array).all() for array in values.values()):
             return NoScene(values, size)
         rows, columns, densities, lit = sampling_tables(values["environments"])
@@ -163,7 +165,7 @@ class _Draw(torch.autograd.Function):
     def forward(
         ctx: Any,
         renderer: RednerRenderer,
-        layout: Layout,
+        layout: BufferLayout,
         size: tuple[int, int],
         samples: int,
         seeds: tuple[int, int],

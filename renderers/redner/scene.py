@@ -19,7 +19,7 @@ FINE_ROWS = 192  # at which redner's error in drawing directions is below a tent
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class BufferLayout:
     """What of a scene stays while values change: triangles, and where on its maps each of their corners is.
 
     redner looks all reflectance up in maps. Ours get a border of one texel, which repeats the edge, because
@@ -36,7 +36,7 @@ class Layout:
     uv_triangles: np.ndarray  # [F, 3] int32
 
     @classmethod
-    def of(cls, scene: Scene) -> Layout:
+    def of(cls, scene: Scene) -> BufferLayout:
         """The layout of a scene, whose maps have the right sizes."""
         mesh, material = scene.mesh, scene.material
         source = topology(mesh, material.is_mapped)
@@ -76,7 +76,7 @@ class Layout:
         return tiles.transpose(1, 2).reshape(-1, 2 * self.columns, values.shape[-1])
 
 
-def leaves(scene: Scene, layout: Layout) -> dict[str, Tensor]:
+def leaves(scene: Scene, layout: BufferLayout) -> dict[str, Tensor]:
     """What gradients reach, of a scene of one photo: see `renderers.redner.worker.LEAVES`; differentiable.
 
     redner's lobe is a Blinn-Phong one of exponent 2 / r - 2, as high as GGX where r = alpha^2 = roughness^4.

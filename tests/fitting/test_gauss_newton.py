@@ -13,7 +13,7 @@ from rendered_photo import person, together
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
-from nextface.fitting.landmarks.coarse import _problem, _solution
+from nextface.fitting.landmarks.problem import problem_of, unknowns_of
 from nextface.fitting.statistical.gauss_newton import Problem
 from nextface.fitting.statistical.linear_image import LinearImage
 from nextface.fitting.statistical.model_slopes import ModelSlopes, ShapeSlopes, reflectance_slopes
@@ -282,8 +282,8 @@ def test_a_photo_is_shrunk_to_the_pixels_that_are_asked_for(state: Reconstructio
 def test_landmarks_of_stage_1_move_as_their_slopes_say(state: Reconstruction) -> None:
     points = torch.rand(478, 2, generator=torch.Generator().manual_seed(2)) * SIZE
     shot = made_shot(torch.zeros(SIZE, SIZE, 3), torch.ones(SIZE, SIZE, dtype=torch.bool), points)
-    problem = _problem(state, on_model(shot, state.model), optimize_focal=True)
-    unknown = _solution(state, problem)
+    problem = problem_of(state, on_model(shot, state.model), optimize_focal=True)
+    unknown = unknowns_of(state, problem)
     slopes = torch.autograd.functional.jacobian(problem.residuals, unknown)
     assert torch.allclose(problem.jacobian(unknown), slopes, rtol=1e-6, atol=1e-8)
 

@@ -14,7 +14,8 @@ from made_shots import made_shot, on_model
 from puppet import JAW, Puppet, make_puppet
 
 from nextface import Config, reconstruct
-from nextface.fitting.landmarks.coarse import LandmarkSurface, fit_landmarks
+from nextface.fitting.landmarks.coarse import fit_landmarks
+from nextface.fitting.landmarks.surface import LandmarkSurface
 from nextface.fitting.statistical.model_slopes import ShapeSlopes
 from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models.joints import skinned

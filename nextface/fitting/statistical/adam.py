@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nextface.errors import DivergedError
-from nextface.fitting.landmarks.coarse import DISTANCE_RANGE
+from nextface.fitting.landmarks.problem import DISTANCE_RANGE
 from nextface.fitting.statistical.coverage import coverage_term
 from nextface.fitting.statistical.terms import (
     FOCAL_WEIGHT,

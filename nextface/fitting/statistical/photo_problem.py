@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nextface.fitting.landmarks.coarse import DISTANCE_RANGE
+from nextface.fitting.landmarks.problem import DISTANCE_RANGE
 from nextface.fitting.statistical.coverage import EmptyPixels
 from nextface.fitting.statistical.linear_image import LinearImage
 from nextface.fitting.statistical.model_slopes import ModelSlopes

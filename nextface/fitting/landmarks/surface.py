@@ -1,0 +1,61 @@
+"""Where landmarks lie in space, as coefficients move them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nextface.fitting.terms.shot_on_model import landmark_points
+from nextface.models.face_model import FaceModel, LandmarkEmbedding
+from nextface.models.slopes import shape_slopes
+
+
+@dataclass(frozen=True)
+class LandmarkSurface:
+    """The landmarks' 3D positions as an affine function of the coefficients, around a given face."""
+
+    origin: Tensor  # [L, 3] mm
+    identity: Tensor  # [L, 3, identity_size] mm a standard deviation
+    expression: Tensor  # [L, 3, E] mm a unit
+
+    @classmethod
+    def around(
+        cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor
+    ) -> LandmarkSurface:
+        """Linearise a model at identity [identity_size] and expression [E], exactly if it is linear."""
+        if not model.linear:
+            return cls._around_curved(model, embedding, identity, expression)
+        step = 0.1
+        shapes = identity.shape[0]
+        changes = torch.eye(shapes + expression.shape[0], device=identity.device) * step
+        changes = torch.cat([torch.zeros_like(changes[:1]), changes])
+        points = landmark_points(
+            model.vertices(identity + changes[:, :shapes], expression + changes[:, shapes:]), model, embedding
+        )
+        slopes = ((points[1:] - points[0]) / step).permute(1, 2, 0).double()
+        basis_identity, basis_expression = slopes[..., :shapes], slopes[..., shapes:]
+        origin = (
+            points[0].double() - basis_identity @ identity.double() - basis_expression @ expression.double()
+        )
+        return cls(origin.cpu(), basis_identity.cpu(), basis_expression.cpu())  # where the solver runs
+
+    @classmethod
+    def _around_curved(
+        cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor
+    ) -> LandmarkSurface:
+        """The same where slopes change from place to place."""
+
+        def shown(vertices: Tensor) -> Tensor:
+            return landmark_points(vertices, model, embedding)
+
+        slopes = shape_slopes(model, identity, expression, shown).double().cpu()
+        here = shown(model.vertices(identity[None], expression[None]))[0].double().cpu()
+        origin = here - slopes @ torch.cat([identity, expression]).double().cpu()
+        by_identity, by_expression = slopes.split([len(identity), len(expression)], -1)
+        return cls(origin, by_identity, by_expression)
+
+    def points(self, identity: Tensor, expression: Tensor) -> Tensor:
+        """Positions [L, 3] in model space, mm."""
+        return self.origin + self.identity @ identity + self.expression @ expression

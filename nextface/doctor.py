@@ -50,7 +50,7 @@ def examine() -> dict[str, list[Finding]]:
     """Try every part, and return what was found by group. Never raises; takes some seconds."""
     return {
         "Renderers (INI key renderer)": [
-            _try(part, check, backend.hint)
+            _try(part, check, backend.hint())
             for backend in backends().values()
             for part, check in backend.examinations.items()
         ],

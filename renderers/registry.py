@@ -8,7 +8,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -25,11 +25,11 @@ class Backend:
     create: Callable[[Settings], Any]  # a `renderers.renderer.Renderer`; raises MissingPartError
     check: Callable[[], None]  # raises MissingPartError where it cannot start here; quicker than `create`
     examinations: Mapping[str, Callable[[], str]]  # by titles, for `nextface doctor`: what works, or an error
-    hint: str  # what mends it where an examination's error does not say
+    hint: Callable[[], str]  # what mends it where an examination's error does not say
     draws_with_torch: bool = False  # on torch's device and threads; others bring their own
 
 
-@cache
+@lru_cache  # not `cache`: where redner imports, Python is 3.8
 def backends() -> Mapping[str, Backend]:
     """Every backend by its name, in the order of names."""
     folders = [

@@ -47,5 +47,5 @@ BACKEND = Backend(
     create=_create,
     check=_check,
     examinations={"mitsuba on a GPU": _examine_on_gpu, "mitsuba on the CPU": _examine_on_cpu},
-    hint=f"Install it again: {pip_install('--force-reinstall', 'mitsuba>=3.9')}",
+    hint=lambda: f"Install it again: {pip_install('--force-reinstall', 'mitsuba>=3.9')}",
 )

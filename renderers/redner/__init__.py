@@ -14,7 +14,9 @@ from renderers.settings import Settings
 if TYPE_CHECKING:
     from renderers.redner.renderer import RednerRenderer
 
-HINT = f"Set it up again: {command('setup', 'redner')}"
+
+def _hint() -> str:
+    return f"Set it up again: {command('setup', 'redner')}"
 
 
 def _create(settings: Settings) -> RednerRenderer:
@@ -27,7 +29,7 @@ def _create(settings: Settings) -> RednerRenderer:
         engine.start()
     except RendererError as error:
         engine.close()
-        raise MissingPartError(f"renderer = redner: {error}\n{HINT}") from error
+        raise MissingPartError(f"renderer = redner: {error}\n{_hint()}") from error
     return RednerRenderer(engine, settings.max_bounces, settings.visibility_gradients)
 
 
@@ -57,5 +59,5 @@ BACKEND = Backend(
     create=_create,
     check=_check,
     examinations={"redner": _examine},
-    hint=HINT,
+    hint=_hint,
 )

@@ -28,6 +28,6 @@ BACKEND = Backend(
     create=_create,
     check=lambda: None,
     examinations={"vertex": _examine},
-    hint="Install this package again: it needs no other part.",
+    hint=lambda: "Install this package again: it needs no other part.",
     draws_with_torch=True,
 )

@@ -25,7 +25,7 @@ from renderers.settings import Settings
 
 ICT = Path(__file__).parents[3] / "shared" / "models" / "ict_facekit" / "FaceXModel"
 CASE = "ict_medium_3"  # of those for tuning
-SIZE = 256
+SIZE = 160
 
 
 @pytest.mark.skipif(
@@ -43,7 +43,8 @@ def test_a_photo_of_a_known_head_is_reconstructed_as_well_as_before(tmp_path: Pa
     try:
         lights = np.stack(relighting_environments())
         face = TrueFace.of(truth, renderer)
-        scores = score_case(truth, face, stages(found), fitted_mask(found.folder), renderer, lights)
+        rows = {name: row for name, row in stages(found).items() if name != "stage 1"}
+        scores = score_case(truth, face, rows, fitted_mask(found.folder), renderer, lights)
     finally:
         renderer.close()
     mean, second, third = scores["mean face"], scores["stage 2"], scores["stage 3"]

@@ -58,10 +58,10 @@ def test_detectors_that_abort_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_broken_part_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "renderers.vertex.renderer", None)
     backend = renderers.backends()["vertex"]
-    finding = doctor._try("vertex", backend.examinations["vertex"], backend.hint)
+    finding = doctor._try("vertex", backend.examinations["vertex"], backend.hint())
     assert not finding.works
     assert "renderers.vertex.renderer" in finding.text
-    assert backend.hint in finding.text
+    assert backend.hint() in finding.text
 
 
 def test_report_is_plain_text_of_moderate_width() -> None:

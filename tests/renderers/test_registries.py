@@ -13,7 +13,10 @@ from renderers.vertex import BACKEND as VERTEX
 def broken():
     raise OSError("no such lamp")
 
-BACKEND = Backend("lantern", "by candle light", VERTEX.create, VERTEX.check, {"lantern": broken}, "Light it.")
+def hint():
+    return "Light it."
+
+BACKEND = Backend("lantern", "by candle light", VERTEX.create, VERTEX.check, {"lantern": broken}, hint)
 """
 
 MODEL = """
@@ -49,7 +52,7 @@ assert "torch" not in sys.modules
 print(CliRunner().invoke(cli.app, ["config", "--set", "renderer=lantern"]).output)
 print(CliRunner().invoke(cli.app, ["reconstruct", "--help"], terminal_width=200).output)
 backend = renderers.backends()["lantern"]
-print(doctor._try("lantern", backend.examinations["lantern"], backend.hint))
+print(doctor._try("lantern", backend.examinations["lantern"], backend.hint()))
 assert renderers.create("lantern").name == "vertex"
 """
     printed = in_new_process(program, tmp_path)

@@ -17,6 +17,7 @@ from nextface.landmarks.points import Landmarks, face_box
 LYING = 60.0  # degrees from upright, beyond which a face is turned; heads are tilted to 45 degrees and more
 TILTED = 30.0  # ... beyond which a face is looked at again from its sides
 OPPOSITE = 120.0  # ... beyond which it stands on its head
+AGREED = 25.0  # degrees by which two looks at one face may differ
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,18 @@ def _turns_seen_from_the_sides(detector: FaceDetector, rgb: np.ndarray, face: La
         seen = detector.detect(np.ascontiguousarray(np.rot90(around, turns)))
         if seen:
             tilts[turns] = _roll(max(seen, key=lambda one: float(np.ptp(one.points, axis=0).prod())))
-    if tilts and all(abs((tilt + 90 * turns + 180) % 360 - 180) > OPPOSITE for turns, tilt in tilts.items()):
+    upright = _roll(face)
+    rolls = {turns: _wrapped(tilt + 90 * turns) for turns, tilt in tilts.items()}  # in the picture as it is
+    if any(abs(_wrapped(roll - upright)) < AGREED for roll in rolls.values()):
+        return 0  # what the other side sees is no face: upside down from there, or nearly
+    if rolls and all(abs(roll) > OPPOSITE for roll in rolls.values()):
         return 2
-    if abs(_roll(face)) > TILTED and tilts:
+    if abs(upright) > TILTED and tilts:
         turns = min(tilts, key=lambda one: abs(tilts[one]))
         return turns if abs(tilts[turns]) < TILTED else 0
     return 0
+
+
+def _wrapped(angle: float) -> float:
+    """An angle in degrees, as one from -180 to 180."""
+    return (angle + 180) % 360 - 180

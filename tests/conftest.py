@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes of tests
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads would wait for those of other tests, spinning
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored there, and by every child
 
 from nextface.config import Config
 

@@ -58,7 +58,7 @@ from functools import partial
 from pathlib import Path
 from toy_work import ToyWork
 from nextface.system.workers import run_in_workers
-print(dict(run_in_workers([1, 2], 2, partial(ToyWork, Path(sys.argv[2])), lambda job, code: code)))
+print(dict(sorted(run_in_workers([1, 2], 2, partial(ToyWork, Path(sys.argv[2])), lambda job, code: code))))
 """
 
 PROBE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,7 +94,7 @@ class PixelPoints:
             elements = height * width
             corner, weight = bilinear_weights(uv, height, width)
         weight = weight / self.distinct.sum(1)[pixel, None]
-        return WeightedRows(pixel[:, None].expand_as(corner), corner, weight, (len(self.pixel), elements))
+        return WeightedRows.of(pixel[:, None].expand_as(corner), corner, weight, (len(self.pixel), elements))
 
 
 def _by_pixel(values: Tensor) -> Tensor:
@@ -105,17 +106,34 @@ def _by_pixel(values: Tensor) -> Tensor:
 class WeightedRows:
     """A sparse matrix whose product with a table of values is differentiable in these."""
 
-    def __init__(self, row: Tensor, column: Tensor, weight: Tensor, size: tuple[int, int]) -> None:
+    def __init__(self, matrix: Tensor, transposed: Tensor) -> None:
+        """A matrix [rows, columns] in CSR form and its transpose: `of` makes both."""
+        self._matrix, self._transposed = matrix, transposed
+
+    @classmethod
+    def of(cls, row: Tensor, column: Tensor, weight: Tensor, size: tuple[int, int]) -> WeightedRows:
         """Entries of equal shape at `row`, `column`; equal places add up."""
         place = torch.stack([row.flatten(), column.flatten()])
         matrix = torch.sparse_coo_tensor(place, weight.flatten(), size, check_invariants=False).coalesce()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)  # "is in beta state"
-            self._matrix, self._transposed = matrix.to_sparse_csr(), matrix.T.to_sparse_csr()
+            return cls(matrix.to_sparse_csr(), matrix.T.to_sparse_csr())
+
+    def kept(self, keep: Callable[[Tensor], Callable[[], Tensor]]) -> Callable[[], WeightedRows]:
+        """What gives the same matrix back, its parts being kept by `keep`."""
+        both = [_kept(matrix, keep) for matrix in (self._matrix, self._transposed)]
+        return lambda: WeightedRows(*(again() for again in both))
 
     def __call__(self, values: Tensor) -> Tensor:
         """The products [rows, C] with values [columns, C]."""
         return _Product.apply(values, self._matrix, self._transposed)
+
+
+def _kept(matrix: Tensor, keep: Callable[[Tensor], Callable[[], Tensor]]) -> Callable[[], Tensor]:
+    """What gives a matrix in CSR form back, its parts being kept by `keep`."""
+    starts, columns, values = map(keep, (matrix.crow_indices(), matrix.col_indices(), matrix.values()))
+    shape = matrix.shape
+    return lambda: torch.sparse_csr_tensor(starts(), columns(), values(), shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):

@@ -40,6 +40,7 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import Group
 from nextface.photos.observation import Observation
 from nextface.scene.geometry import vertex_normals
+from nextface.scene.pixel_points import PixelPoints
 from nextface.scene.raster import rasterize_scene
 from renderers.vertex.renderer import VertexRenderer
 
@@ -201,7 +202,9 @@ def inside_the_face(image: LinearImage, state: Reconstruction) -> Tensor:
     """[P] bool, pixels of the face's skin that have only such pixels around them."""
     region = state.model.regions["face"] & state.model.regions["skin"] & ~state.model.regions["ears"]
     skin = torch.zeros(SIZE * SIZE)
-    skin[image.pixel] = region[state.model.triangles[image.points.triangle]].all(-1).all(-1).float()
+    points = PixelPoints.of(state.scene(), torch.ones(SIZE, SIZE, dtype=torch.bool))
+    assert torch.equal(points.pixel, image.pixel)
+    skin[image.pixel] = region[state.model.triangles[points.triangle]].all(-1).all(-1).float()
     outside = torch.nn.functional.max_pool2d(1 - skin.view(1, 1, SIZE, SIZE), 5, 1, 2)
     return outside.flatten()[image.pixel] == 0
 

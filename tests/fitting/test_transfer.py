@@ -200,7 +200,7 @@ def test_what_moves_is_ray_traced(renderer: MitsubaRenderer, head: Scene) -> Non
 def test_photos_that_do_not_fit_in_memory_are_ray_traced(
     renderer: MitsubaRenderer, head: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer_renderer, "MOST_MEMORY", 0)
+    monkeypatch.setattr(transfer_renderer, "MOST_STORED", 0)
     transfer = TransferRenderer(renderer, [head], [torch.ones(SIZE, SIZE, dtype=torch.bool)], BANDS)
     assert transfer.noisy
     assert torch.equal(transfer.render(head, 2, 3), renderer.render(head, 2, 3))

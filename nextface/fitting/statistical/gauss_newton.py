@@ -39,6 +39,7 @@ from nextface.fitting.terms.shot_on_model import ShotOnModel, posed
 from nextface.fitting.terms.watcher import Watcher
 from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import Group
+from nextface.system.tensor_store import TensorStore
 from renderers.renderer import Transferable
 
 WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
@@ -70,6 +71,7 @@ def fit_by_gauss_newton(
     in_pose = posed(shots, current)
     with torch.no_grad():
         start = current.parameters
+        store = TensorStore()
         shape = ShapeSlopes(current.model, start)
         for number, pixels in enumerate(WORKING_PIXELS):
             if not steps.left:
@@ -81,6 +83,7 @@ def fit_by_gauss_newton(
                     renderer,
                     settings,
                     PriorShares.of(current.sharing, photo),
+                    store,
                 )
                 for photo, shot in enumerate(in_pose)
             ]

@@ -29,6 +29,7 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.scene.lighting import to_light_frame
 from nextface.scene.pixel_points import PixelPoints
 from nextface.scene.prefiltered import shade
+from nextface.system.tensor_store import TensorStore
 from renderers.ray_casting import occlusion_of
 from renderers.renderer import Transferable
 
@@ -39,6 +40,9 @@ CHANNELS = (3, 1, 1)  # diffuse, specular, roughness
 class LinearImage:
     """The pixels of one photo that show the face, at one geometry.
 
+    `pixel` [P] int64 is row * width + column of those drawn, `coverage` [height, width] how much of every
+    pixel's square shows a surface.
+
     Parameters
     ----------
     state: the reconstruction of one photo (N = 1), drawn with its model's reflectance.
@@ -46,6 +50,7 @@ class LinearImage:
     wanted: [height, width] bool, pixels to draw.
     renderer: says what is reflected, and what casts shadows.
     directions: of light, over the sphere.
+    store: where what arrives at the pixels is kept; nothing else of an image is large.
     """
 
     @torch.no_grad()
@@ -56,23 +61,23 @@ class LinearImage:
         wanted: Tensor,
         renderer: Transferable,
         directions: int,
+        store: TensorStore | None = None,
     ) -> None:
         scene = state.scene()
         self._scene = replace(scene, camera=photo.camera(scene.camera))
         self._model, self._bands = state.model, state.bands
-        self.points = PixelPoints.of(self._scene, wanted)
+        points = PixelPoints.of(self._scene, wanted)
         reached = occlusion_of(renderer, self._scene)
-        vectors = transfer_vectors(self.points, state.bands, reached, renderer.specular_lobe, directions)
-        self._vectors = vectors * self.points.share
+        vectors = transfer_vectors(points, state.bands, reached, renderer.specular_lobe, directions)
+        self._vectors = (store or TensorStore()).keep(vectors.mul_(points.share))
+        self.pixel, self.coverage = points.pixel, points.coverage
+        self._triangles = points.triangle.flatten().unique()
+        self._normal = torch.nn.functional.normalize(points.normals.mean(1), dim=-1)
+        self._towards = to_light_frame(-torch.nn.functional.normalize(points.positions.mean(1), dim=-1))
         material = state.model_material()
-        self._mean = self.points.averages(replace(self._scene, material=material))
+        self._mean = points.averages(replace(self._scene, material=material))
         self._lobes = state.light_lobes()[0].to(vectors)
         self._albedo, self._material = self._averaged(state.parameters.albedo)
-
-    @property
-    def pixel(self) -> Tensor:
-        """[P] int64, row * width + column of the pixels drawn."""
-        return self.points.pixel
 
     def colour(self, parameters: Parameters) -> Tensor:
         """Linear radiance [P, 3] under these parameters' albedo and light; the geometry stays what it was."""
@@ -109,9 +114,10 @@ class LinearImage:
     def light_slopes(self, parameters: Parameters) -> Tensor:
         """Derivatives [3, P, LIGHT_LOBES] of every channel by the logarithms of its lobes' powers."""
         diffuse, specular, roughness = self._reflectance(parameters.albedo)
-        plain, grazing = lobe_at(self._vectors, roughness_weights(roughness))
+        vectors = self._vectors()
+        plain, grazing = lobe_at(vectors, roughness_weights(roughness))
         glossy = specular.T * plain + grazing  # [bands^2, P]
-        transfer = diffuse.T[:, None] * self._vectors[:, 0] + glossy  # [3, bands^2, P]
+        transfer = diffuse.T[:, None] * vectors[:, 0] + glossy  # [3, bands^2, P]
         power = parameters.light[0].exp().T[:, None]  # [3, 1, LOBES]
         return transfer.mT @ self._lobes * power
 
@@ -133,7 +139,7 @@ class LinearImage:
         """Change [P, 3, K] of the mean normals, in model space, as vertices move by `motion` [V, 3, K]."""
         mesh = self._scene.mesh
         seen = torch.zeros(mesh.vertices.shape[1], dtype=torch.bool, device=motion.device)
-        seen[mesh.triangles[self.points.triangle.flatten().unique()]] = True
+        seen[mesh.triangles[self._triangles]] = True
         around = mesh.triangles[seen[mesh.triangles].any(1)]
         return self._mean(normal_motion(mesh.vertices[0], around, motion).flatten(1)).unflatten(1, (3, -1))
 
@@ -141,8 +147,7 @@ class LinearImage:
         """Derivatives [P, 3, 3] of the colour by the normal in the camera frame."""
         light = self._light(parameters)
         diffuse, specular, roughness = self._reflectance(parameters.albedo)
-        normal = torch.nn.functional.normalize(self.points.normals.mean(1), dim=-1)
-        view = to_light_frame(-torch.nn.functional.normalize(self.points.positions.mean(1), dim=-1))
+        normal, view = self._normal, self._towards
         with torch.enable_grad():
             leaf = normal.detach().requires_grad_()
             unshadowed = shade(light, to_light_frame(leaf), view, diffuse, specular, roughness)
@@ -179,7 +184,8 @@ class LinearImage:
     def _response(self, parameters: Parameters) -> Tensor:
         """What arrives [3, 1 + 2 LEVELS, P], by channel, lobe and pixel."""
         light = self._light(parameters)
-        return (light.T @ self._vectors.flatten(1)).unflatten(1, self._vectors.shape[1:])
+        vectors = self._vectors()
+        return (light.T @ vectors.flatten(1)).unflatten(1, vectors.shape[1:])
 
     def _reflectance(self, albedo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean diffuse albedo [P, 3], F0 [P, 1] and roughness [P, 1] of the pixels; the last ones are kept."""

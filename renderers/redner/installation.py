@@ -19,7 +19,7 @@ from pathlib import Path
 
 from nextface.errors import MissingPartError
 from nextface.system.atomic import replacing
-from nextface.system.caches import cache_folder
+from nextface.system.paths import cache_folder
 from nextface.system.python import command, module, pip_install
 
 PACKAGES = ("numpy==1.24.4", "redner==0.4.28")

@@ -26,7 +26,7 @@ from nextface.models.face_model import LandmarkEmbedding
 from nextface.models.open_head import load_open_head
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.reconstruction import Reconstruction
-from nextface.system.caches import cache_folder
+from nextface.system.paths import cache_folder
 
 BACKENDS = ("vertex", "mitsuba")
 LARGEST_LANDMARK_ERROR = 0.03  # of the face's size, median

@@ -18,7 +18,7 @@ from nextface.landmarks.embedding.views import Draw, detector_points
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.system.archive import ArchiveError, read_arrays
 from nextface.system.atomic import replacing
-from nextface.system.caches import cache_folder
+from nextface.system.paths import cache_folder
 from nextface.system.python import command
 
 FORMAT = 2  # of cache files; raise it when embeddings are found differently

@@ -194,7 +194,7 @@ def photograph(head: Head, folder: Path, size: int, samples: int) -> list[Path]:
 
 def carried(head: Head, photo: Path, seen: int, wanted: int, size: int) -> np.ndarray:
     """Landmarks [478, 2] detected in one view, carried over the true surface into another."""
-    found = detect(load_photo(photo), "opencv").landmarks.points
+    found = detect(load_photo(photo), "opencv", may_turn=False).landmarks.points
     scene = scene_of(head, seen, size)
     fragments = rasterize_scene(scene)
     surface = interpolate(fragments, head.triangles, head.vertices)

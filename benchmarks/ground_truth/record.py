@@ -20,7 +20,7 @@ class GroundTruth:
     """
 
     name: str
-    heads: str  # "ict" or "makehuman"
+    heads: str  # "ict", "makehuman" or "bent"
     tone: str  # "light", "medium" or "dark" skin
     reported: bool  # True: set aside from tuning, and reported; False: for tuning
     photo: Path  # the JPEG

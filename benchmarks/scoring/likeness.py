@@ -97,7 +97,8 @@ def sheet(likeness: Likeness) -> np.ndarray:
 
 
 def _points(picture: np.ndarray, detector: str) -> np.ndarray:
-    return detect(Photo(Path("picture"), picture.astype(np.float32) / 255, None), detector).landmarks.points
+    photo = Photo(Path("picture"), picture.astype(np.float32) / 255, None)
+    return detect(photo, detector, may_turn=False).landmarks.points
 
 
 def _marked(likeness: Likeness) -> np.ndarray:

@@ -75,7 +75,9 @@ def true_face(view: ScannedView) -> TrueFace:
     mesh = trimesh.Trimesh(view.vertices, view.triangles, process=False)
     normals = interpolate(fragments, triangles, torch.from_numpy(np.array(mesh.vertex_normals))).numpy()
     landmarks = np.full((478, 3), np.nan)
-    column, row = np.floor(detect(load_photo(view.photo), "opencv").landmarks.points).astype(int).T
+    column, row = (
+        np.floor(detect(load_photo(view.photo), "opencv", may_turn=False).landmarks.points).astype(int).T
+    )
     inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
     inside[inside] = covered[row[inside], column[inside]]
     landmarks[inside] = places[row[inside], column[inside]]

@@ -11,7 +11,9 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
+from benchmarks.ground_truth import points
 from benchmarks.ground_truth.cases import Case, plan
 from benchmarks.ground_truth.detail import depth_inside, gradient_noise, spots
 from benchmarks.ground_truth.drawing import Studio, Surface, at_mitsuba_rows, diffuse_albedo, mitsuba
@@ -27,9 +29,10 @@ from benchmarks.ground_truth.lights import (
     towards,
 )
 from benchmarks.ground_truth.photographs import EXPOSURE, MIN_FACING, photograph, sensed
-from benchmarks.ground_truth.points import SurfacePoints, first_met, seen
+from benchmarks.ground_truth.points import SurfacePoints, detected, first_met, seen
 from benchmarks.ground_truth.record import GroundTruth, cases
-from benchmarks.ground_truth.skin import TONES, lab_to_linear
+from benchmarks.ground_truth.skin import TONES, clay, lab_to_linear
+from nextface.landmarks import MEDIAPIPE
 from nextface.models.open_head import load_open_head
 from nextface.scene.colour import srgb_to_linear
 from nextface.scene.lighting import map_directions, map_solid_angles
@@ -144,17 +147,30 @@ def test_light_falls_from_where_the_map_says(azimuth: float, elevation: float) -
 def test_no_head_and_no_light_serves_twice() -> None:
     """Cases that are reported share nothing with those for tuning, nor with the lights to relight with."""
     planned = plan()
-    assert len(planned) >= 24
+    assert len(planned) >= 36
     assert sum(case.heads == "ict" for case in planned) >= 12
     for seeds in ([case.head_seed for case in planned], [case.light_seed for case in planned]):
         assert len(set(seeds)) == len(planned)
     assert not {case.light_seed for case in planned} & set(RELIGHT_SEEDS.values())
-    for source in ("ict", "makehuman"):
+    for source in ("ict", "makehuman", "bent"):
         for tone in TONES:
             group = [case.reported for case in planned if (case.heads, case.tone) == (source, tone)]
             assert sum(group) * 2 == len(group) > 0
     assert plan() == planned
     assert {case.light for case in planned if case.reported} == {case.light for case in planned}
+
+
+def test_cases_stay_who_they_are() -> None:
+    """Figures are compared over the years: sources are added behind what there was."""
+    reported = {
+        "ict": ["light_1", "light_2", "medium_0", "medium_1", "dark_0", "dark_3"],
+        "makehuman": ["light_1", "light_2", "medium_1", "medium_3", "dark_1", "dark_2"],
+        "bent": ["light_1", "light_3", "medium_2", "medium_3", "dark_1", "dark_2"],
+    }
+    names = [f"{source}_{case}" for source, cases_of_it in reported.items() for case in cases_of_it]
+    assert [case.name for case in plan() if case.reported] == names
+    assert [case.head_seed for case in plan()] == list(range(1_000, 1_036))
+    assert [(case.light_seed, case.view_seed) for case in plan()[:2]] == [(2_000, 3_000), (2_001, 3_001)]
 
 
 def test_the_light_decides_the_exposure() -> None:
@@ -211,9 +227,9 @@ def test_detail_is_what_it_says() -> None:
 
 
 @pytest.fixture(scope="module")
-def photographed(tmp_path_factory: pytest.TempPathFactory) -> tuple[GroundTruth, Path, Case]:
-    """A small photo of the open head with its jaw open, in the place of a head that needs other data."""
-    model, folder = load_open_head(), tmp_path_factory.mktemp("truth")
+def open_jawed() -> tuple[Head, np.ndarray]:
+    """The open head with its jaw open, in the place of a head that needs other data, and landmarks [478, 3]."""
+    model = load_open_head()
     names = list(model.expression_names)
     jaw = torch.tensor([[0.6 * (name == "jawOpen") for name in names]])
     neutral, expressed = (
@@ -232,8 +248,30 @@ def photographed(tmp_path_factory: pytest.TempPathFactory) -> tuple[GroundTruth,
     template[embedding.indices.numpy()] = np.einsum(
         "pk,pkc->pc", embedding.barycentric.numpy(), neutral[corners]
     )
+    return head, template
+
+
+@pytest.fixture(scope="module")
+def photographed(
+    open_jawed: tuple[Head, np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[GroundTruth, Path, Case]:
+    """A small photo of it."""
+    (head, template), folder = open_jawed, tmp_path_factory.mktemp("truth")
     case = replace(plan()[0], name="one", tone="medium")
     return photograph(case, head, template, folder, 72), folder, case
+
+
+def test_landmarks_are_found_in_the_picture_as_it_is(
+    open_jawed: tuple[Head, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a turned one, whose pixels are others: a head that lies on its side has its points on its face."""
+    head, expected = open_jawed
+    monkeypatch.setattr(points, "SIZE", 192)
+    plain = clay(head)
+    lying = Rotation.from_euler("z", 75, degrees=True).apply(head.neutral)
+    found = detected(lying, head, plain.colour, plain.roughness).at(head.neutral)
+    inner = [*MEDIAPIPE.right_eye, *MEDIAPIPE.left_eye, *MEDIAPIPE.lips_outer]
+    assert np.median(np.linalg.norm(found - expected, axis=1)[inner]) < 6
 
 
 def test_a_case_is_read_as_it_was_written(photographed: tuple[GroundTruth, Path, Case]) -> None:

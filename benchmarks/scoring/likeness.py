@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from nextface.errors import FaceNotFoundError
 from nextface.landmarks import MEDIAPIPE, Landmarks
 from nextface.landmarks.detection import detect
 from nextface.landmarks.points import outline
+from nextface.landmarks.zones import filled
 from nextface.photos.photo import Photo
 
 _LIDS = (*MEDIAPIPE.right_eye, *MEDIAPIPE.left_eye)
@@ -72,13 +74,7 @@ def compare_faces(photo: np.ndarray, reconstruction: np.ndarray, detector: str =
 
 def face_areas(points: np.ndarray, height: int, width: int) -> dict[str, np.ndarray]:
     """Eye openings, the mouth with its lips, and the rest of the face's oval, each [h, w] bool."""
-
-    def area(*polygons: np.ndarray) -> np.ndarray:
-        canvas = np.zeros((height, width), np.uint8)
-        for polygon in polygons:  # OpenCV counts pixels from their centres
-            cv2.fillPoly(canvas, [np.round((polygon - 0.5) * 16).astype(np.int32)], 1, shift=4)
-        return canvas.astype(bool)
-
+    area = partial(filled, height, width)
     eyes = area(points[list(MEDIAPIPE.right_eye)], points[list(MEDIAPIPE.left_eye)])
     mouth = area(points[list(MEDIAPIPE.lips_outer)])
     oval = area(outline(Landmarks("mediapipe", points)))

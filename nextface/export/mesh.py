@@ -21,20 +21,25 @@ def write_obj(path: Path, mesh: Mesh, maps: Mapping[str, str] | None = None) -> 
     vertices = mesh.vertices[0].detach().cpu().numpy()
     normals = mesh.normals[0].detach().cpu().numpy()
     corners = mesh.triangles.cpu().numpy() + 1
-    lines = ["# millimetres, x right, y up, z towards the viewer"]
+    parts = ["# millimetres, x right, y up, z towards the viewer\n"]
     if maps:
-        lines += [f"mtllib {path.stem}.mtl", "usemtl face"]
+        parts.append(f"mtllib {path.stem}.mtl\nusemtl face\n")
         _write_material(path.with_suffix(".mtl"), maps)
-    lines += [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in vertices]
+    parts.append(_lines("v %.4f %.4f %.4f\n", vertices))
     if mesh.uvs is not None and mesh.uv_triangles is not None:
-        lines += [f"vt {u:.6f} {v:.6f}" for u, v in mesh.uvs.cpu().numpy()]
+        parts.append(_lines("vt %.6f %.6f\n", mesh.uvs.cpu().numpy()))
         columns = np.stack([corners, mesh.uv_triangles.cpu().numpy() + 1, corners], -1)
-        faces = [f"f {a[0]}/{a[1]}/{a[2]} {b[0]}/{b[1]}/{b[2]} {c[0]}/{c[1]}/{c[2]}" for a, b, c in columns]
+        faces = _lines("f %d/%d/%d %d/%d/%d %d/%d/%d\n", columns)
     else:
-        faces = [f"f {a}//{a} {b}//{b} {c}//{c}" for a, b, c in corners]
-    lines += [f"vn {x:.5f} {y:.5f} {z:.5f}" for x, y, z in normals]
+        faces = _lines("f %d//%d %d//%d %d//%d\n", corners.repeat(2, axis=1))
+    parts += [_lines("vn %.5f %.5f %.5f\n", normals), faces]
     with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines + faces) + "\n", encoding="ascii")
+        temporary.write_text("".join(parts), encoding="ascii")
+
+
+def _lines(pattern: str, rows: np.ndarray) -> str:
+    """A line for each row [N, ...] of numbers; all at once, which takes a third of the time."""
+    return pattern * len(rows) % tuple(rows.ravel().tolist())
 
 
 def _write_material(path: Path, maps: Mapping[str, str]) -> None:

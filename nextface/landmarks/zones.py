@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -30,17 +31,20 @@ class FaceZones:
     size: float  # of the face in pixels: the square root of its outline's area
 
 
+def filled(height: int, width: int, *polygons: np.ndarray) -> np.ndarray:
+    """The pixels [h, w] bool of a height x width picture that lie in any of some polygons [P, 2] (pixels)."""
+    canvas = np.zeros((height, width), np.uint8)
+    for polygon in polygons:
+        # OpenCV counts pixels at their centres; four fractional bits keep the sub-pixel position.
+        cv2.fillPoly(canvas, [np.round((polygon - 0.5) * 16).astype(np.int32)], 1, shift=4)
+    return canvas.astype(bool)
+
+
 def face_zones(landmarks: Landmarks, height: int, width: int) -> FaceZones:
     """The zones of a face whose landmarks are pixels of a height x width picture."""
     points, topology = landmarks.points, landmarks.topology
 
-    def area(*polygons: np.ndarray) -> np.ndarray:
-        canvas = np.zeros((height, width), np.uint8)
-        for polygon in polygons:
-            # OpenCV counts pixels at their centres; four fractional bits keep the sub-pixel position.
-            cv2.fillPoly(canvas, [np.round((polygon - 0.5) * 16).astype(np.int32)], 1, shift=4)
-        return canvas.astype(bool)
-
+    area = partial(filled, height, width)
     # The hull: seen from the side, the contour's far points lie behind the cheek. The nose may stick out.
     whole = area(_hull(outline(landmarks)), _hull(points[list(topology.nose)]))
     size = float(np.sqrt(whole.sum()))

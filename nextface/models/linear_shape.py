@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -17,9 +18,12 @@ class LinearShape:
 
     def vertices(self, identity: Tensor, expression: Tensor) -> Tensor:
         """Vertices [N, V, 3] (mm) of identity [N, K] and expression [N, E] coefficients."""
-        offset = identity @ self.identity_basis.flatten(1).to(identity)
-        offset = offset + expression @ self.expression_basis.flatten(1).to(expression)
-        return self.mean.to(offset) + offset.unflatten(1, self.mean.shape)
+        # Sums are made within the products: for all coefficients at once, stage 1 has no larger tensors.
+        placed = torch.addmm(
+            self.mean.flatten().to(identity), identity, self.identity_basis.flatten(1).to(identity)
+        )
+        placed = torch.addmm(placed, expression.to(identity), self.expression_basis.flatten(1).to(identity))
+        return placed.unflatten(1, self.mean.shape)
 
     @property
     def linear(self) -> bool:

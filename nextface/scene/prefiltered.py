@@ -134,12 +134,12 @@ def _table_row(alpha: float, cosine: Tensor, bands: int) -> Tensor:
 
 
 def _legendre(cosine: Tensor, count: int) -> Iterator[Tensor]:
-    """The first `count` Legendre polynomials at the given cosines."""
+    """The first `count` Legendre polynomials at the given cosines, each only until the next is asked for."""
     previous, current = torch.zeros_like(cosine), torch.ones_like(cosine)
     for degree in range(count):
         yield current
-        following = ((2 * degree + 1) * cosine * current - degree * previous) / (degree + 1)
-        previous, current = current, following
+        previous.mul_(-degree / (degree + 1)).addcmul_(cosine, current, value=(2 * degree + 1) / (degree + 1))
+        previous, current = current, previous
 
 
 def _lobe_samples(alpha: float, cosine: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,7 +18,7 @@ from nextface.photos.photo import Photo, load_photo
 from nextface.photos.shot import Shot
 from nextface.preparation.prepare import prepare
 
-PHOTOS = Path("/work/shared/photos")
+PHOTOS = Path(__file__).parents[3] / "shared" / "photos"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import trimesh
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
@@ -142,6 +141,8 @@ def _symmetrised(points: np.ndarray, partner: np.ndarray) -> np.ndarray:
 
 def _closest(corners: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The triangle [P] of corners [F, 3, 3] closest to each point [P, 3], and its corners' weights [P, 3]."""
+    import trimesh  # takes longer than all of this module; most runs find a shipped embedding
+
     count = min(NEIGHBOURS, len(corners))
     near = cKDTree(corners.mean(1)).query(points, k=count)[1].reshape(len(points), count)
     candidates = corners[near.ravel()].astype(np.float64)

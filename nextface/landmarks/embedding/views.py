@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_erosion
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from nextface.errors import FaceNotFoundError
@@ -110,10 +111,11 @@ def _cast_back(
     column, row = np.clip((points * SUBDIVISION).astype(int), 0, size - 1).T
     for chosen, allowed in surface:
         right = np.append(allowed, False)[triangle]
-        if right.any():
-            rows, columns = distance_transform_edt(~right, return_distances=False, return_indices=True)
-            where = row[chosen], column[chosen]
-            row[chosen], column[chosen] = rows[where], columns[where]
+        astray = chosen & ~right[row, column]
+        if astray.any() and right.any():
+            rim = np.argwhere(right & ~binary_erosion(right))  # the nearest pixel of a part lies on its rim
+            nearest = cKDTree(rim).query(np.stack([row[astray], column[astray]], 1))[1]
+            row[astray], column[astray] = rim[nearest].T
     seen = scene.mesh.triangles.cpu().numpy()[triangle[row, column]]
     weights = fragments.barycentric.cpu().numpy()[row, column, :, None]
     normals = camera.rotate(scene.mesh.normals)[0].cpu().numpy()

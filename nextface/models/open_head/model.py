@@ -20,7 +20,7 @@ from nextface.errors import MissingPartError
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.face_model import LandmarkEmbedding, LandmarkErrors, Reflectance
 from nextface.models.linear_shape import LinearShape
-from nextface.models.skin import skin_colour, squash
+from nextface.models.open_head.skin import skin_colour, squash
 from nextface.system.archive import ArchiveError, read_arrays
 
 _FOLDER = Path(__file__).parents[1] / "data"

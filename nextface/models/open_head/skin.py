@@ -26,7 +26,7 @@ def skin_colour(melanin: Tensor, blood: Tensor, polynomial: Tensor) -> Tensor:
         first = row - (degree - i + 1)
         inner = torch.zeros_like(x)[..., None]
         for coefficient in polynomial[first:row].flip(0):
-            inner = inner * y[..., None] + coefficient
-        log_albedo = log_albedo * x[..., None] + inner
+            inner = torch.addcmul(coefficient, inner, y[..., None])
+        log_albedo = torch.addcmul(inner, log_albedo, x[..., None])
         row = first
     return log_albedo.exp()

@@ -25,7 +25,13 @@ class Outcome:
     psnr: float | None  # dB
     seconds: float
     error: str | None  # what went wrong, and how to mend it
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # of this photo
+    renderer_warnings: tuple[str, ...] = ()  # of every photo that the renderer drew
+
+    @property
+    def all_warnings(self) -> tuple[str, ...]:
+        """What the index tells of it."""
+        return (*self.renderer_warnings, *self.warnings)
 
     def line(self) -> str:
         """The outcome in a line."""
@@ -51,7 +57,7 @@ def write_index(output: Path, source: Path, outcomes: Sequence[Outcome], others:
             "psnr": outcome.psnr,
             "seconds": outcome.seconds,
             "error": outcome.error,
-            "warnings": list(outcome.warnings),
+            "warnings": list(outcome.all_warnings),
         }
         for outcome in outcomes
     ]
@@ -82,5 +88,5 @@ def _card(outcome: Outcome) -> str:
     """One photo's picture and warnings, with a link to its folder."""
     link = quote(os.fsencode(outcome.folder.name))
     picture = f'<img src="{link}/render_0.png" alt="">' if outcome.status == "done" else ""
-    warnings = "".join(f"<br>Warning: {escape(warning)}" for warning in outcome.warnings)
+    warnings = "".join(f"<br>Warning: {escape(warning)}" for warning in outcome.all_warnings)
     return f'<p><a href="{link}/">{escape(outcome.line())}</a>{warnings}{picture}</p>'

@@ -15,6 +15,7 @@ import numpy as np
 
 from nextface.errors import PhotoError
 from nextface.photos.exif import CameraId, camera_id, time_taken
+from nextface.photos.float_tiff import float_tiff_pixels, float_tiff_tags
 from nextface.photos.icc import matrix_to_srgb, to_srgb
 from nextface.system.python import pip_install
 
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 MAX_PIXELS = 100_000_000
 MATTE = 0.5  # sRGB-encoded grey that shows through transparent pixels
 
+_SMALLER = f"Reduce it to at most {MAX_PIXELS // 1_000_000} million pixels."
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "HEIF", "AVIF")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _EXIF_IFD, _EXIF_ORIENTATION, _EXIF_FOCAL_35MM = 0x8769, 0x0112, 0xA405
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_PROFILE = 0x0100, 0x0101, 0x8773
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class DecodedImage:
 def decode_image(path: Path, what: str = "photo", matte: float = MATTE) -> DecodedImage:
     """The image in a JPEG, PNG (8 or 16 bit), WebP, TIFF, BMP, AVIF or (with pillow-heif) HEIC file.
 
-    Sixteen-bit PNGs keep their precision. Grey becomes RGB; transparent pixels are composited over a
-    grey `matte`; the EXIF orientation is applied; embedded colour profiles are converted to sRGB.
+    Sixteen-bit PNGs and TIFFs of floats keep their precision. Grey becomes RGB; transparent pixels are
+    composited over a grey `matte`; the EXIF orientation is applied; embedded colour profiles are converted to
+    sRGB.
 
     Parameters
     ----------
@@ -60,12 +64,18 @@ def decode_image(path: Path, what: str = "photo", matte: float = MATTE) -> Decod
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about tags that nobody asks for
-            image = _open(path, data, what)
-            exif = image.getexif()
+            tags = float_tiff_tags(data)
+            if tags is not None:
+                exif = tags
+                _check_size(path, exif.get(_TIFF_WIDTH, 0), exif.get(_TIFF_HEIGHT, 0), what)
+                encoded, alpha, problem = _decode_floats(float_tiff_pixels(data), exif.get(_TIFF_PROFILE))
+            else:
+                image = _open(path, data, what)
+                exif = image.getexif()
+                image.load()  # complains about truncation, which the decoder for sixteen bits does not
+                decoder = _decode_sixteen_bit if _is_sixteen_bit_png(data) else _decode
+                encoded, alpha, problem = decoder(image, data)
             orientation, focal = exif.get(_EXIF_ORIENTATION, 1), exif.get_ifd(_EXIF_IFD).get(_EXIF_FOCAL_35MM)
-            image.load()  # complains about truncation, which the decoder for sixteen bits does not
-            decoder = _decode_sixteen_bit if _is_sixteen_bit_png(data) else _decode
-            encoded, alpha, problem = decoder(image, data)
     except PhotoError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
@@ -109,30 +119,32 @@ def _open(path: Path, data: bytes, what: str) -> Image.Image:
         pillow_heif.register_heif_opener()
     Image.init()  # registers the formats that this Pillow can read
     formats = [name for name in _FORMATS if name in Image.OPEN]
-    mend = f"Reduce it to at most {MAX_PIXELS // 1_000_000} million pixels."
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"The {what} {path} is too large to be one: {error} {mend}") from None
+        raise PhotoError(f"The {what} {path} is too large to be one: {error} {_SMALLER}") from None
     except UnidentifiedImageError:
         raise PhotoError(
             f"{path} is not an image that can be read here, or its beginning is damaged. "
             "Use a JPEG, PNG, WebP, TIFF, BMP or HEIC file."
         ) from None
-    if image.width * image.height > MAX_PIXELS:
-        raise PhotoError(f"The {what} {path} is too large: {image.width} x {image.height} pixels. {mend}")
+    _check_size(path, image.width, image.height, what)
     return image
+
+
+def _check_size(path: Path, width: int, height: int, what: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise PhotoError(f"The {what} {path} is too large: {width} x {height} pixels. {_SMALLER}")
 
 
 def _decode(image: Image.Image, data: bytes) -> tuple[np.ndarray, np.ndarray | None, str]:
     """RGB [H, W, 3] and alpha [H, W, 1] or None, float32 in [0, 1], and what is wrong with the profile."""
     profile = image.info.get("icc_profile")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # grey TIFFs of more than eight bits
-        values = np.asarray(image, dtype=np.float32)
-        if not np.isfinite(values).all():
-            raise ValueError("it holds values that are not finite")
-        grey = np.clip(values / (_float_white(values) if image.mode == "F" else 65535), 0, 1)
-        encoded, problem = _managed(np.repeat(grey[..., None], 3, -1), profile)
+        values = np.repeat(np.asarray(image, dtype=np.float32)[..., None], 3, -1)
+        if image.mode == "F":
+            return _decode_floats(values, profile)
+        encoded, problem = _managed(np.clip(values / 65535, 0, 1), profile)
         return encoded, None, problem
     alpha = None
     if image.has_transparency_data:
@@ -141,6 +153,16 @@ def _decode(image: Image.Image, data: bytes) -> tuple[np.ndarray, np.ndarray | N
         image = image.convert("L") if image.mode in ("1", "L", "LA") else layers.convert("RGB")
     converted, problem = to_srgb(image, profile)
     return np.asarray(converted, dtype=np.float32) / 255, alpha, problem
+
+
+def _decode_floats(values: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """As `_decode`, for values [H, W, 3 or 4] of any scale."""
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite")
+    colour = values[..., :3]
+    alpha = np.clip(values[..., 3:], 0, 1) if values.shape[2] == 4 else None
+    encoded, problem = _managed(np.clip(colour / _float_white(colour), 0, 1), profile)
+    return encoded, alpha, problem
 
 
 def _float_white(values: np.ndarray) -> float:

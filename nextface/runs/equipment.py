@@ -36,6 +36,7 @@ class Equipment:
         """
         self.config = config
         self.detectors = Detectors()
+        self.warnings: tuple[str, ...] = ()  # the renderer's, when it started
         self._until_closed = ExitStack()
         with ExitStack() as until_ready:
             until_ready.enter_context(limited_threads(torch_threads(config)))
@@ -74,9 +75,10 @@ class Equipment:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
             _ = self.renderer
-        for warning in said:  # what a renderer has to say belongs to the run, and into a folder's index
-            if issubclass(warning.category, UserWarning):
-                progress.warn(str(warning.message))
+        # What a renderer has to say belongs to the run, and into a folder's index.
+        self.warnings = tuple(str(one.message) for one in said if issubclass(one.category, UserWarning))
+        for warning in self.warnings:
+            progress.warn(warning)
         excess = excess_of_threads(self.config)
         if excess is not None:
             progress.note(excess)

@@ -41,13 +41,15 @@ class Job:
 
 
 class _Gathering:
-    """Passes a run's reports on, and keeps its warnings."""
+    """Passes a run's reports on, keeps its warnings, and knows whether a stage began."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.warnings: list[str] = []
+        self.began = False
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
+        self.began = True
         return self._progress.stage(name, total)
 
     def note(self, text: str) -> None:
@@ -74,12 +76,13 @@ class Workplace:
         status: str = "done"
         error: str | None = None
         psnr: float | None = None
+        equipment: Equipment | None = None
         with suppress(OSError):  # it was never written, or the folder cannot be
             (job.folder / TRACE).unlink()
         try:
-            self._equipment = self._equipment or Equipment(self._config, self._model)
+            equipment = self._equipment = self._equipment or Equipment(self._config, self._model)
             result = reconstruct_with(
-                self._equipment,
+                equipment,
                 job.photo,
                 job.folder,
                 progress,
@@ -105,9 +108,10 @@ class Workplace:
                 f"Internal error: {type(fault).__name__}: {fault}. This is our fault, not yours; please "
                 f"report it with the file {job.folder / TRACE}."
             )
-        return Outcome(
-            job.photo, job.folder, status, psnr, time.monotonic() - started, error, tuple(progress.warnings)
-        )
+        drawn = status == "done" or progress.began
+        of_renderer = equipment.warnings if equipment is not None and drawn else ()
+        own = tuple(warning for warning in progress.warnings if warning not in of_renderer)
+        return Outcome(job.photo, job.folder, status, psnr, time.monotonic() - started, error, own, of_renderer)
 
     def close(self) -> None:
         """Release the renderer."""
@@ -223,7 +227,12 @@ def _at_the_same_time(
         progress.note(excess)
     progress.note(f"{len(jobs)} photos, {workers} at a time")
     lost = partial(_lost, started=time.time())
+    said: set[str] = set()  # by renderers; each worker's says the same
     for number, outcome in run_in_workers(jobs, workers, partial(Workplace, own), lost):
+        for warning in outcome.renderer_warnings:
+            if warning not in said:
+                progress.warn(warning)
+        said.update(outcome.renderer_warnings)
         for warning in outcome.warnings:
             progress.warn(f"{outcome.photo.name}: {warning}")
         yield number, outcome

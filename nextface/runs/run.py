@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,6 +46,7 @@ from nextface.system.interrupts import endings_as_interrupts, held_back
 from nextface.system.memory import first_line, is_shortage
 from nextface.system.paths import cache_folder
 from nextface.system.progress import Progress
+from nextface.system.python import shell_line
 from nextface.system.usage import Usage
 from nextface.system.versions import versions
 from renderers.renderer import Renderer
@@ -344,7 +344,7 @@ class Run:
             value = getattr(self.config, item.name)
             if value != item.default:
                 words += ["--set", f"{item.name}={value}"]
-        return f"Go on with:\n  {shlex.join(words)}"
+        return f"Go on with:\n  {shell_line(words)}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,16 +58,34 @@ def program() -> list[str]:
 
 def command(*words: str) -> str:
     """A line that runs the command `nextface` with some words, for messages."""
-    return shlex.join([*program(), *words])
+    return shell_line([*program(), *words])
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """A line that gives a shell these very words, file names included that are no text.
+
+    Bytes of a name that cannot be decoded are characters that no terminal shows. They are written as `$'...'`,
+    which Bash, Zsh and POSIX's shells of 2024 read.
+    """
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if not any("\ud800" <= character <= "\udfff" for character in word):
+        return shlex.quote(word)
+    plain = (
+        chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(word)
+    )
+    return f"$'{''.join(plain)}'"
 
 
 def pip_install(*words: str) -> str:
     """A line that installs packages for this very Python, for messages."""
     if find_spec("pip") is None:
-        return shlex.join(["uv", "pip", "install", "--python", sys.executable, *words])
+        return shell_line(["uv", "pip", "install", "--python", sys.executable, *words])
     script = Path(sysconfig.get_path("scripts")) / ("pip.exe" if os.name == "nt" else "pip")
     pip = ["pip"] if _is_on_path("pip", script) else [*_python(), "-m", "pip"]
-    return shlex.join([*pip, "install", *words])
+    return shell_line([*pip, "install", *words])
 
 
 def _python() -> list[str]:

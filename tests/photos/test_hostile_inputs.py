@@ -91,12 +91,35 @@ def bad_photos() -> Iterator[Situation]:
             yield Situation(f"photo: {kind} cut at {share}", photo(cut), named)
         yield Situation(f"photo: {kind} cut in its header", photo(encoded(kind)[:20]), named)
     yield Situation("photo: floats that are not finite", photo(lambda: float_tiff(np.nan)), named)
+    colours = colour_tiff(np.full((20, 20, 3), 0.5))
+    yield Situation("photo: colours that are not finite", photo(colour_tiff(np.full((9, 9, 3), np.nan))), named)
+    yield Situation("photo: floats that end early", photo(colours[:1200] + colours[-200:]), named)
+    wide = colours.replace(struct.pack("<HHII", 0x100, 4, 1, 20), struct.pack("<HHII", 0x100, 4, 1, 2**31 - 1))
+    yield Situation("photo: floats of 43 thousand million pixels", photo(wide), (*named, "too large"))
 
 
 def float_tiff(value: float) -> bytes:
     packed = io.BytesIO()
     Image.fromarray(np.full((20, 20), value, np.float32)).save(packed, "TIFF")
     return packed.getvalue()
+
+
+def colour_tiff(values: np.ndarray) -> bytes:
+    """RGB or RGBA floats [H, W, 3 or 4] as the simplest TIFF: a header, the values, nine tags."""
+    height, width, channels = values.shape
+    pixels = values.astype("<f4").tobytes()
+    after = 8 + len(pixels)
+    shorts = struct.pack(f"<{2 * channels}H", *([32] * channels), *([3] * channels))
+    bits, kinds = after, after + 2 * channels
+    tags = [
+        (0x100, 4, 1, width), (0x101, 4, 1, height), (0x102, 3, channels, bits), (0x103, 3, 1, 1),
+        (0x106, 3, 1, 2), (0x111, 4, 1, 8), (0x115, 3, 1, channels), (0x116, 4, 1, height),
+        (0x117, 4, 1, len(pixels)), (0x153, 3, channels, kinds),
+    ]  # fmt: skip
+    if channels == 4:
+        tags.insert(-1, (0x152, 3, 1, 2))  # the fourth is transparency, not premultiplied
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return b"II*\0" + struct.pack("<I", after + len(shorts)) + pixels + shorts + directory
 
 
 def odd_places() -> Iterator[Situation]:
@@ -326,6 +349,21 @@ def test_float_pictures_of_every_scale_are_read(white: float, shown: float, tmp_
     Image.fromarray(values).save(tmp_path / "photo.tif")
     srgb = load_photo(tmp_path / "photo.tif").srgb
     assert np.allclose(srgb[0], 1) and np.allclose(srgb[1:], 0.5)
+
+
+@pytest.mark.parametrize("white", [1.0, 65535.0])
+def test_colours_in_floats_are_read(white: float, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).uniform(0, 0.9, (20, 30, 3))
+    values[0] = 1
+    (tmp_path / "photo.tif").write_bytes(colour_tiff(values * white))
+    assert np.allclose(load_photo(tmp_path / "photo.tif").srgb, values, atol=1e-5)
+
+
+def test_transparent_floats_show_grey(tmp_path: Path) -> None:
+    values = np.concatenate([np.full((6, 8, 3), 0.8), np.linspace(0, 1, 8)[None, :, None].repeat(6, 0)], -1)
+    (tmp_path / "photo.tif").write_bytes(colour_tiff(values))
+    shown = values[..., :3] * values[..., 3:] + 0.5 * (1 - values[..., 3:])
+    assert np.allclose(load_photo(tmp_path / "photo.tif").srgb, shown, atol=1e-5)
 
 
 def test_white_paint_on_a_transparent_layer_is_the_mask(tmp_path: Path) -> None:

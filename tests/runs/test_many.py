@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from conftest import PORTRAIT, TINY, assert_clear, nextface, settings
 from ctrl_c import PressesCtrlC
 from PIL import Image
 
+import renderers
 from nextface import Config, reconstruct_folder
 from nextface.errors import ConfigError, Interrupted, PhotoError
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.photos.folder import find_photos, result_names, sidecar
 from nextface.runs.threads import share_of_cores
+from nextface.system.progress import Silent
 from nextface.system.threads import available_cores
+from renderers.renderer import Renderer
+from renderers.settings import Settings
 
 QUICK = {**TINY, "iterStep2": 1, "iterStep3": 1}
 
@@ -41,7 +47,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def index(folder: Path) -> dict[str, dict[str, object]]:
+def index(folder: Path) -> dict[str, dict[str, Any]]:
     content = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return {item["photo"]: item for item in content["photos"]}
 
@@ -122,6 +128,31 @@ def test_a_bad_photo_does_not_stop_the_others(photos: Path, tmp_path: Path) -> N
             assert metrics["psnr"] == item["psnr"]
             assert metrics["photos"][0]["photo"] == name
             assert f"{folder.name}/render_0.png" in page
+
+
+def test_what_a_renderer_warns_of_is_told_of_every_photo_that_it_draws(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And said once."""
+    create = renderers.create
+
+    def warned(name: str, settings: Settings) -> Renderer:
+        warnings.warn("it is slower than it could be", stacklevel=1)
+        return create(name, settings)
+
+    class Listener(Silent):
+        said: ClassVar[list[str]] = []
+
+        def warn(self, text: str) -> None:
+            self.said.append(text)
+
+    monkeypatch.setattr(renderers, "create", warned)
+    config = Config(renderer="vertex", **QUICK)  # type: ignore[arg-type]
+    reconstruct_folder(photos, tmp_path, config, skip_stages=frozenset({1, 2, 3}), progress=Listener())
+    told = {name: "it is slower than it could be" in item["warnings"] for name, item in index(tmp_path).items()}
+    assert told == {"a.jpg": True, "a.png": True, "broken.jpg": False}
+    assert Listener.said.count("it is slower than it could be") == 1
+    assert (tmp_path / "index.html").read_text().count("it is slower than it could be") == 2
 
 
 def test_all_bad_photos_end_with_the_same_code(tmp_path: Path) -> None:

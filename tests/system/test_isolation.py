@@ -46,6 +46,17 @@ def run(program: str, trap: Path, *arguments: str | Path) -> subprocess.Complete
     return done
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no Bash here to paste a command into")
+@pytest.mark.parametrize("name", [b"M\xfcller's \\1.jpg", b"\xe9b\n $HOME.png", "Müller's.jpg".encode()])
+def test_a_printed_command_keeps_file_names_that_are_no_text(name: bytes) -> None:
+    printed = python.command("reconstruct", os.fsdecode(name))
+    printed.encode()  # it can be shown
+    pasted = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {printed}"], capture_output=True, check=True, timeout=60
+    )
+    assert pasted.stdout.split(b"\0")[-2] == name
+
+
 def test_python_would_run_what_lies_there(trap: Path) -> None:
     subprocess.run([sys.executable, "-c", "import random"], cwd=trap, env=environment(), check=True)
     assert what_was_run(trap) == "random "

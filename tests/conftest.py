@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes of tests
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads would wait for those of other tests, spinning
@@ -31,8 +34,30 @@ TINY = {
     "textureResolution": 256,
 }
 
+LONGEST_FILES = (  # from half a minute on; those that share a run lie apart
+    "runs/test_engine.py",
+    "benchmarks/test_fidelity_subset.py",
+    "runs/test_recovery.py",
+    "runs/test_endings.py",
+    "runs/test_shared_identity.py",
+    "benchmarks/test_speed_benchmark.py",
+    "commands/test_bad_input.py",
+    "commands/test_cli_end_to_end.py",
+    "fitting/test_transfer.py",
+    "fitting/test_gauss_newton.py",
+    "runs/test_many.py",
+    "fitting/test_delighting.py",
+)
+
 Completed = subprocess.CompletedProcess[str]
 CommandLine = Callable[..., Completed]
+
+
+@pytest.hookimpl(trylast=True)  # after pytest's own order, which files keep among themselves
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no process of tests is left alone with one at the end."""
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -81,6 +106,26 @@ def assert_clear(run: Completed, code: int, words: Sequence[str] = ()) -> None:
         assert word in said, f"{word!r} is not in: {said}"
 
 
+def made_once(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], dict[str, object]]
+) -> tuple[Path, dict[str, object]]:
+    """A new folder that is filled once for all processes of tests, and what was told of it, as JSON holds it.
+
+    Parameters
+    ----------
+    make: fills the folder; called in the first process that asks, while others that ask wait.
+    """
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, told = base / name, base / f"{name}.json"
+    with FileLock(base / f"{name}.lock"):
+        if not told.is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed in it
+            folder.mkdir()
+            told.write_text(json.dumps(make(folder)))
+    return folder, json.loads(told.read_text())
+
+
 @dataclass(frozen=True)
 class PortraitRun:
     """A finished run of the command line on the bundled portrait."""
@@ -93,11 +138,15 @@ class PortraitRun:
 @pytest.fixture(scope="session", params=["vertex", "mitsuba"])
 def portrait_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PortraitRun:
     """The bundled portrait, small, through the command line: once with every backend."""
-    output = tmp_path_factory.mktemp(f"portrait-{request.param}")
-    arguments = ["reconstruct", "--input", PORTRAIT, "--output", output, "--renderer", request.param]
-    extras = {"saveIntermediateStage": 1, "debugFrequency": 5, "threads": 1}
-    run = nextface(*arguments, *settings(SMALL | extras))
-    return PortraitRun(request.param, run, output / PORTRAIT.stem)
+
+    def make(output: Path) -> dict[str, object]:
+        arguments = ["reconstruct", "--input", PORTRAIT, "--output", output, "--renderer", request.param]
+        extras = {"saveIntermediateStage": 1, "debugFrequency": 5, "threads": 1}
+        run = nextface(*arguments, *settings(SMALL | extras))
+        return {"args": run.args, "returncode": run.returncode, "stdout": run.stdout, "stderr": run.stderr}
+
+    output, told = made_once(tmp_path_factory, f"portrait-{request.param}", make)
+    return PortraitRun(request.param, Completed(**told), output / PORTRAIT.stem)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +160,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> P
     """The result folder of a tiny finished run on the bundled portrait. Tests only read it."""
     from nextface import reconstruct
 
-    folder = reconstruct(PORTRAIT, tmp_path_factory.mktemp("finished"), tiny_config).folder
-    assert folder is not None
-    return folder
+    def make(output: Path) -> dict[str, object]:
+        reconstruct(PORTRAIT, output, tiny_config)
+        return {}
+
+    return made_once(tmp_path_factory, "finished", make)[0] / PORTRAIT.stem

@@ -26,9 +26,10 @@ from scipy.spatial.transform import Rotation
 import renderers
 from nextface.fitting.landmarks.coarse import landmark_points
 from nextface.models import create as create_model
+from nextface.person.circumstances import Circumstances
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.person.sharing import SHARED_IDENTITY, Circumstances, Sharing
+from nextface.person.sharing import SHARED_IDENTITY, Sharing
 from nextface.photos.frame import Frame
 from nextface.scene.colour import linear_to_srgb
 from nextface.scene.geometry import focal_pixels

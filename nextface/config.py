@@ -116,7 +116,7 @@ class Config:
     )
     focalLength35mm: float = _key(
         50.0,
-        "Focal length as 35 mm equivalent, for photos whose EXIF tells none.",
+        "Focal length as 35 mm equivalent, for photos whose EXIF tells none; the default stands for unknown.",
         unit="mm, 35 mm equivalent",
         low=8.0,
         high=1200.0,

@@ -16,8 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nextface.person.circumstances import Circumstances
 from nextface.person.parameters import Parameters
-from nextface.photos.shot import Shot
 
 Owner = Literal["photo", "moment", "camera", "session", "person"]
 Group = tuple[Owner, int]  # the photos of one owner, by its number
@@ -31,24 +31,9 @@ SHARED_IDENTITY: SharingTable = {  # one person in any number of photos, which m
     "expression": "photo",
     "rotation": "photo",
     "translation": "photo",
-    "focal": "photo",
+    "focal": "camera",
     "light": "photo",
 }
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """What a photo has in common with others; where nothing is known, it has nothing."""
-
-    session: Hashable | None = None
-    moment: Hashable | None = None
-    camera: Hashable | None = None  # with one focal length
-    focal: float = 1.0  # pixels: what is assumed; cameras' photos differ in it as they were cropped and reduced
-
-    @classmethod
-    def of(cls, shot: Shot) -> Circumstances:
-        """As far as the photo's file tells."""
-        return cls(moment=shot.taken, camera=shot.camera, focal=shot.lens.focal)
 
 
 @dataclass(frozen=True)

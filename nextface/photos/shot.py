@@ -56,6 +56,7 @@ class Shot:
     source: Path  # the photo's file
     taken: datetime | None = None  # None where unknown
     camera: CameraId | None = None  # None where unknown
+    photo_size: tuple[int, int] | None = None  # of the whole photo, upright: width, height; None where unknown
     notes: tuple[str, ...] = ()  # what a user may want to know
     warnings: tuple[str, ...] = ()  # what a user ought to know
 
@@ -68,6 +69,12 @@ class Shot:
     def mask(self) -> np.ndarray:
         """[h, w] bool, pixels in the loss."""
         return self.observation.mask.cpu().numpy()
+
+    @property
+    def photo_face_size(self) -> float:
+        """The face's size in pixels of the whole photo."""
+        scale = np.sqrt(abs(np.linalg.det(self.frame.photo_to_image[:, :2])))
+        return self.landmarks.face_size / float(scale)
 
     @property
     def mask_share(self) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nextface.config import Config
+from nextface.config import DEFAULTS, Config
 from nextface.errors import ConfigError, FaceNotFoundError
 from nextface.landmarks import Landmarks, face_box, face_width, read_landmarks, share_outside
 from nextface.landmarks.detection import detect
@@ -25,7 +25,8 @@ from nextface.scene.geometry import focal_pixels
 from nextface.system.atomic import replacing
 
 KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal length that EXIF tells
-ASSUMED_FOCAL_SPREAD = 0.25  # ... and of one that is assumed
+SAID_FOCAL_SPREAD = 0.25  # ... and of one that the settings tell
+ASSUMED_FOCAL_SPREAD = 0.9  # ... and of one that nothing tells, of a picture that may have been cropped
 MEASURED_FOCAL_SPREAD = 1e-3  # ... and of one that was calibrated
 FEWEST_PIXELS = 16  # of the face's skin, at the size at which the photo is processed
 MOSTLY_OUTSIDE = 0.05  # share of the face outside the photo, from which on the user is warned
@@ -139,10 +140,11 @@ def prepare(
         region.oval,
         DetectedLandmarks(found.detector, on_crop, dict(found.blendshapes)),
         frame,
-        LensPrior(float(matrix[0, 0]), _focal_spread(photo)),
+        LensPrior(float(matrix[0, 0]), focal_spread(photo, config)),
         path,
         photo.taken,
         photo.camera,
+        (upright.srgb.shape[1], upright.srgb.shape[0]),
         notes,
         tuple(warnings),
     )
@@ -157,11 +159,13 @@ def _lens(photo: Photo, config: Config) -> Lens:
     return Lens.assumed(width, height, float(focal))
 
 
-def _focal_spread(photo: Photo) -> float:
+def focal_spread(photo: Photo, config: Config) -> float:
     """Standard deviation of the logarithm of a photo's focal length."""
     if photo.lens is not None and photo.lens.known:
         return MEASURED_FOCAL_SPREAD
-    return KNOWN_FOCAL_SPREAD if photo.focal_35mm else ASSUMED_FOCAL_SPREAD
+    if photo.focal_35mm:
+        return KNOWN_FOCAL_SPREAD
+    return ASSUMED_FOCAL_SPREAD if config.focalLength35mm == DEFAULTS["focalLength35mm"] else SAID_FOCAL_SPREAD
 
 
 def _read_mask(path: Path, photo: Photo) -> np.ndarray:

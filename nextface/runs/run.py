@@ -33,9 +33,10 @@ from nextface.fitting.terms.watcher import Watcher
 from nextface.fitting.transfer.renderer import can_transfer, with_transfer
 from nextface.landmarks.embedding.cache import load_or_compute
 from nextface.person.checkpoint import Checkpoint, save_checkpoint
+from nextface.person.circumstances import circumstances_of
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.person.sharing import SHARED_IDENTITY, Circumstances, Sharing, SharingTable
+from nextface.person.sharing import SHARED_IDENTITY, Sharing, SharingTable
 from nextface.photos.shot import Shot
 from nextface.runs.equipment import Equipment
 from nextface.runs.plausibility import check_picture
@@ -145,7 +146,7 @@ class Run:
     def _start(self) -> Reconstruction:
         """The mean face, in front of every camera, under even light."""
         model, device = self.equipment.model, self.equipment.device
-        sharing = Sharing.of(self.table, [Circumstances.of(shot) for shot in self.shots])
+        sharing = Sharing.of(self.table, circumstances_of(self.shots))
         rows = {name: sharing.count(name) for name in sharing.table}
         lobe = math.log(EVEN_RADIANCE * 4 * math.pi / LIGHT_LOBES)
         focal = [math.log(self.shots[first].lens.focal) for first in sharing.firsts("focal")]

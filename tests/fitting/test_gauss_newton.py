@@ -363,7 +363,7 @@ def test_what_is_known_of_the_person_counts_once_whatever_the_number_of_photos(
         photos = [PhotoProblem(*rest)] * count
         copies = together([state] * count)
         layout = UnknownLayout.of(copies.parameters, copies.sharing, geometry=True)
-        shared = layout.first("expression")
+        shared = layout.groups(0)["person", 0]
         gradients, losses = [], []
         with torch.no_grad():
             images = Problem(photos, nothing).drawn(copies)
@@ -382,15 +382,16 @@ def test_steps_reach_the_parameters_that_they_are_of(state: Reconstruction) -> N
     old = state.parameters
     alone, everything = (UnknownLayout.of(old, state.sharing, geometry) for geometry in (False, True))
     sizes = old.albedo.numel(), old.albedo.numel() + old.identity.numel()
-    assert (alone.groups(0)["person", 0], everything.groups(0)["person", 0]) == sizes
+    groups = [layout.groups(0) for layout in (alone, everything)]
+    assert tuple(one["person", 0] for one in groups) == sizes
     rows = [torch.zeros(layout.unknowns) for layout in (alone, everything)]
     for layout, row in zip((alone, everything), rows, strict=True):
         row[layout.first("albedo") + 2] = 0.25
         row[layout.first("light") + 256 + 7] = -0.5  # green
     rows[1][everything.first("translation") + 2] = 9.0
     moved = [
-        layout.moved(old, {("person", 0): row[:shared], ("photo", 0): row[shared:]})
-        for layout, row, shared in zip((alone, everything), rows, sizes, strict=True)
+        layout.moved(old, dict(zip(one, row.split(list(one.values())), strict=True)))
+        for layout, row, one in zip((alone, everything), rows, groups, strict=True)
     ]
     for new, depth in zip(moved, (0.0, 9.0), strict=True):
         expected = {item.name: getattr(old, item.name).clone() for item in fields(old)}

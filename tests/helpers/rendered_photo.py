@@ -20,9 +20,10 @@ from nextface.config import Config
 from nextface.fitting.terms.landmark_errors import upright_axes
 from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models.face_model import FaceModel
+from nextface.person.circumstances import Circumstances
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.person.sharing import SHARED_IDENTITY, Circumstances, Sharing, SharingTable
+from nextface.person.sharing import SHARED_IDENTITY, Sharing, SharingTable
 from nextface.photos.frame import Frame
 from nextface.photos.shot import size_of_face
 from nextface.scene import Scene

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from nextface.fitting.landmarks.problem import (
-    DISTANCE_RANGE,
     UNKNOWNS,
     LandmarkProblem,
     problem_of,
@@ -25,6 +24,7 @@ from nextface.fitting.landmarks.problem import (
 )
 from nextface.fitting.landmarks.surface import LandmarkSurface
 from nextface.fitting.terms.elimination import GroupEquations, minimiser
+from nextface.fitting.terms.portrait_prior import DISTANCE_RANGE
 from nextface.fitting.terms.shot_on_model import ShotOnModel
 from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import Sharing

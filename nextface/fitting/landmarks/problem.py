@@ -13,13 +13,14 @@ from torch import Tensor
 from nextface.fitting.landmarks.surface import LandmarkSurface
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
 from nextface.fitting.terms.point_motion import image_motion
+from nextface.fitting.terms.portrait_prior import DISTANCE_RANGE, portrait_residuals, portrait_slopes
 from nextface.fitting.terms.shot_on_model import ShotOnModel
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.shot import LensPrior
 from nextface.scene import Camera
 
-DISTANCE_RANGE = (250.0, 3000.0)  # mm, camera to the head's origin
 OUTLIER_SIGMAS = 2.0  # residuals beyond this many standard deviations count linearly, not squared
+HELD_FOCAL_SPREAD = 1e-4  # of the logarithm of a focal length that is to stay at its prior's median
 AT_BOUND = 1e-4  # unknowns this near to a bound stand still, and none starts nearer
 UNKNOWNS = ("identity", "rotation", "translation", "focal", "expression")  # of one photo, in their order
 
@@ -32,7 +33,7 @@ class LandmarkProblem:
     length over its prior mean.
     """
 
-    lens: LensPrior
+    lens: LensPrior  # narrow where the focal length is to stay
     surface: LandmarkSurface
     observed: Tensor  # [L, 2] pixels
     whitening: LandmarkWhitening
@@ -40,7 +41,6 @@ class LandmarkProblem:
     expression_prior: Tensor  # [E]
     expression_spread: Tensor  # [E]
     expression_bounds: tuple[np.ndarray, np.ndarray]  # [E] lowest, [E] highest
-    focal_spread: float
 
     def camera(self, pose: Tensor) -> Camera:
         """What sees the head with a pose [7]."""
@@ -51,23 +51,26 @@ class LandmarkProblem:
         """Landmark offsets and the priors of this photo's own unknowns, in standard deviations."""
         shapes = self.surface.identity.shape[-1]
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
-        pixels = self.camera(pose).project(self.surface.points(identity, expression)[None])[0]
+        camera = self.camera(pose)
+        pixels = camera.project(self.surface.points(identity, expression)[None])[0]
         offsets = self.whitening.residuals(pixels - self.observed)
         expression = (expression - self.expression_prior) / self.expression_spread
-        return torch.cat([offsets.flatten(), expression, pose[6:7] / self.focal_spread])
+        return torch.cat([offsets.flatten(), expression, portrait_residuals(camera, self.lens)])
 
     def jacobian(self, unknown: Tensor) -> Tensor:
         """Derivatives [R, K + 7 + E] of the residuals."""
         shapes = self.surface.identity.shape[-1]
         identity, pose, expression = unknown[:shapes], unknown[shapes : shapes + 7], unknown[shapes + 7 :]
         basis = torch.cat([self.surface.identity, self.surface.expression], 2)
-        motion = image_motion(self.camera(pose), self.surface.points(identity, expression), basis)
+        camera = self.camera(pose)
+        motion = image_motion(camera, self.surface.points(identity, expression), basis)
         by_identity, by_expression, by_pose = motion.split([shapes, len(expression), 7], 2)
-        by_pose = by_pose * torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
+        units = torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
+        by_pose = by_pose * units
         offsets = self.whitening.slopes(torch.cat([by_identity, by_pose, by_expression], 2))
-        priors = torch.zeros(len(expression) + 1, len(unknown)).double()
-        priors[:-1, shapes + 7 :] = (1 / self.expression_spread).diag()
-        priors[-1, shapes + 6] = 1 / self.focal_spread
+        priors = torch.zeros(len(expression) + 2, len(unknown)).double()
+        priors[:-2, shapes + 7 :] = (1 / self.expression_spread).diag()
+        priors[-2:, shapes + 3 : shapes + 7] = portrait_slopes(camera, self.lens) * units[3:]
         return torch.cat([offsets.flatten(0, 1), priors])
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -99,11 +102,10 @@ class LandmarkProblem:
         """
         place, size = self.chosen(shared), len(unknown)
         jacobian, residuals = self.jacobian(unknown), self.residuals(unknown)
-        priors = len(self.expression_prior) + 1
-        jacobian[-priors:-1] *= shares["expression"] ** 0.5
-        residuals[-priors:-1] *= shares["expression"] ** 0.5
-        jacobian[-1] *= shares["focal"] ** 0.5
-        residuals[-1] *= shares["focal"] ** 0.5
+        owners = ["expression"] * len(self.expression_prior) + ["focal", "translation"]
+        share = torch.tensor([shares[name] ** 0.5 for name in owners]).double()
+        jacobian[-len(owners) :] *= share[:, None]
+        residuals[-len(owners) :] *= share
         jacobian, residuals = (
             values * (OUTLIER_SIGMAS / residuals.abs().clamp(min=OUTLIER_SIGMAS)).sqrt().view(-1, *[1] * dims)
             for values, dims in ((jacobian, 1), (residuals, 0))
@@ -172,7 +174,7 @@ def problem_of(single: Reconstruction, shot: ShotOnModel, optimize_focal: bool) 
     model, parameters = single.model, single.parameters
     prior = model.expression_prior
     return LandmarkProblem(
-        shot.lens,
+        shot.lens if optimize_focal else replace(shot.lens, spread=HELD_FOCAL_SPREAD),
         LandmarkSurface.around(model, shot.embedding, parameters.identity[0], parameters.expression[0]),
         shot.detected.double().cpu(),
         shot.posed(single).whitening.to(torch.float64, "cpu"),
@@ -180,7 +182,6 @@ def problem_of(single: Reconstruction, shot: ShotOnModel, optimize_focal: bool) 
         shot.expected_expression.double().cpu(),
         prior.spread.double().cpu(),
         (prior.low.double().cpu().numpy(), prior.high.double().cpu().numpy()),
-        shot.lens.spread if optimize_focal else 1e-4,
     )
 
 

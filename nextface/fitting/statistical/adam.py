@@ -13,19 +13,18 @@ import torch
 from torch import Tensor
 
 from nextface.errors import DivergedError
-from nextface.fitting.landmarks.problem import DISTANCE_RANGE
 from nextface.fitting.statistical.coverage import coverage_term
 from nextface.fitting.statistical.terms import (
-    FOCAL_WEIGHT,
     OUTLIER_RESIDUAL,
+    PORTRAIT_WEIGHT,
     StatisticalSettings,
     StatisticalWeights,
     expression_scale,
-    focal_prior_residual,
     person_term,
 )
 from nextface.fitting.terms.accumulation import PhotoLosses, differentiate
 from nextface.fitting.terms.losses import light_term
+from nextface.fitting.terms.portrait_prior import DISTANCE_RANGE, portrait_residuals
 from nextface.fitting.terms.shot_on_model import ShotOnModel, posed
 from nextface.fitting.terms.watcher import Watcher
 from nextface.person.parameters import Parameters
@@ -87,14 +86,15 @@ def fit_statistical(
     scale = expression_scale(reconstruction.model.expression_prior)
 
     def extra_terms(photo: int, scene: Scene, image: Tensor) -> Tensor:
-        """The landmark, coverage and focal length terms of a photo."""
+        """The terms of a photo's landmarks, coverage, focal length and distance."""
         posed_shot, vertices = in_pose[photo], scene.mesh.vertices
         outline = scene.camera.project(vertices)[0]
         term = posed_shot.whitening.term(posed_shot.offsets(vertices, scene.camera))
         term = term + coverage_term(outline, image[..., 3], posed_shot.shot)
-        residual = focal_prior_residual(scene.camera.intrinsics[0, 0, 0].log(), posed_shot.lens)
-        share = reconstruction.sharing.share("focal", photo)
-        return weights.landmarks * term + FOCAL_WEIGHT * share * residual.square()
+        residuals = portrait_residuals(scene.camera, posed_shot.lens)
+        shares = [reconstruction.sharing.share(name, photo) for name in ("focal", "translation")]
+        prior = (residuals.square() * residuals.new_tensor(shares)).sum()
+        return weights.landmarks * term + PORTRAIT_WEIGHT * prior
 
     for iteration in range(iterations):
         for group in optimizer.param_groups:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
 
-from nextface.fitting.landmarks.problem import DISTANCE_RANGE
 from nextface.fitting.statistical.coverage import EmptyPixels
 from nextface.fitting.statistical.linear_image import LinearImage
 from nextface.fitting.statistical.model_slopes import ModelSlopes
 from nextface.fitting.statistical.normal_equations import NormalEquations
 from nextface.fitting.statistical.terms import (
-    FOCAL_WEIGHT,
     OUTLIER_RESIDUAL,
+    PORTRAIT_WEIGHT,
     StatisticalSettings,
     StatisticalWeights,
     expression_scale,
-    focal_prior_residual,
 )
 from nextface.fitting.statistical.unknowns import GEOMETRY, UnknownLayout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
@@ -30,6 +28,7 @@ from nextface.fitting.terms.losses import (
     light_residuals,
 )
 from nextface.fitting.terms.point_motion import image_motion
+from nextface.fitting.terms.portrait_prior import DISTANCE_RANGE, portrait_residuals, portrait_slopes
 from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight
 from nextface.fitting.terms.shot_on_model import PosedShot
 from nextface.person.parameters import LIGHT_LOBES, Parameters
@@ -47,12 +46,13 @@ class PriorShares:
 
     expression: float = 1.0
     focal: float = 1.0
+    translation: float = 1.0
     light: float = 1.0
 
     @classmethod
     def of(cls, sharing: Sharing, photo: int) -> PriorShares:
         """Even parts for all photos that share a row."""
-        return cls(*(sharing.share(name, photo) for name in ("expression", "focal", "light")))
+        return cls(**{item.name: sharing.share(item.name, photo) for item in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,10 @@ class PhotoProblem:
         offsets, pull = self._pulls(camera.project(vertices)[0], image)
         landmarks = self.shot.whitening.term(self.shot.offsets(vertices, camera))
         total = total + self.weights.landmarks * (landmarks + pull.weight * offsets.square().sum())
-        focal = focal_prior_residual(parameters.focal, self.shot.lens)
+        portrait = portrait_residuals(camera, self.shot.lens).square()
         expression = self._expression_prior_residual(state)
-        total = total + FOCAL_WEIGHT * self.shares.focal * focal.square()
+        shares = portrait.new_tensor([self.shares.focal, self.shares.translation])
+        total = total + PORTRAIT_WEIGHT * (shares * portrait).sum()
         total = total + self.weights.expression * self.shares.expression * expression.square().mean()
         light = light_residuals(parameters.light[0]).square().sum()
         return total + self.weights.light * self.shares.light * light
@@ -214,16 +215,17 @@ class PhotoProblem:
     def _add_priors_of_geometry(
         self, total: NormalEquations, state: Reconstruction, layout: UnknownLayout
     ) -> None:
-        """What is known beforehand of expression and focal length."""
+        """What is known beforehand of expression, focal length and distance."""
         size = layout.sizes["expression"]
         root = (self.weights.expression * self.shares.expression / size) ** 0.5
         residual = root * self._expression_prior_residual(state)
         scale = expression_scale(state.model.expression_prior).to(residual)
         total.add(root * scale.diag(), residual, layout.first("expression"))
-        root = (FOCAL_WEIGHT * self.shares.focal) ** 0.5
-        residual = root * focal_prior_residual(state.parameters.focal, self.shot.lens)
-        slope = residual.new_full((1, 1), root / self.shot.lens.spread)
-        total.add(slope, residual, layout.first("focal"))
+        camera, lens = state.camera(), self.shot.lens
+        roots = (PORTRAIT_WEIGHT * residual.new_tensor([self.shares.focal, self.shares.translation])).sqrt()
+        slopes = roots[:, None] * portrait_slopes(camera, lens)
+        blocks = layout.blocks(slopes, ("translation", "focal"))
+        total.add_block(blocks, roots * portrait_residuals(camera, lens))
 
     def _expression_prior_residual(self, state: Reconstruction) -> Tensor:
         """How far the expression [E] is from the one that the detector lets expect, by each one's spread."""

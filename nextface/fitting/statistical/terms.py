@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +9,10 @@ from torch import Tensor
 
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.person.parameters import Parameters
-from nextface.photos.shot import LensPrior
 
 OUTLIER_RESIDUAL = 0.12  # beards, brows and moles are beyond a statistical model: they must not bend it
 EXPRESSION_UNIT = 0.25  # the spread of a blendshape's weight, which the expression prior is measured in
-FOCAL_WEIGHT = 0.1  # of the focal length's prior: squared standard deviations
+PORTRAIT_WEIGHT = 0.1  # of the priors of focal length and distance: squared standard deviations
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,6 @@ class StatisticalSettings:
     optimize_focal: bool  # whether focal lengths may leave where they start
     samples: int = 1  # light paths a pixel and iteration, where the renderer draws
     seed: int = 0  # of the renderer's noise
-
-
-def focal_prior_residual(log_focal: Tensor, lens: LensPrior) -> Tensor:
-    """How many standard deviations the logarithm of a focal length (pixels) is from its prior mean."""
-    return (log_focal - math.log(lens.focal)) / lens.spread
 
 
 def expression_scale(prior: ExpressionPrior) -> Tensor:

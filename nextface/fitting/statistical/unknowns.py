@@ -18,7 +18,7 @@ LARGEST_STEP = {
     "identity": 1.0,
     "albedo": 1.0,
     "rotation": 0.1,
-    "translation": 40.0,
+    "translation": 100.0,
     "focal": 0.1,
     "light": 1.0,
 }

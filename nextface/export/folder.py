@@ -14,6 +14,7 @@ from nextface.export.light import write_environment
 from nextface.export.maps import write_maps
 from nextface.export.mesh import write_obj
 from nextface.export.pictures import clay_material, encode, over_black, panels, psnr, reflectance_images
+from nextface.export.uncertainty import write_deviation_picture, write_deviations
 from nextface.models.bases import neutral_vertices
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.shot import Shot
@@ -78,13 +79,16 @@ def write_results(
     maps = map_material(reconstruction, resolution)
     names = write_maps(maps, folder, reconstruction.confidence) if maps else {}
     write_obj(folder / NEUTRAL_MESH, _neutral(reconstruction), names)
+    common = {**names, "meshNeutral": NEUTRAL_MESH}
+    if reconstruction.shape_deviation is not None:
+        common["deviations"] = write_deviations(reconstruction.shape_deviation, folder)
     figures = []
     for photo, shot in enumerate(shots):
         encoded = draw(reconstruction, renderer, samples, seed, photo)
         scene = reconstruction.scene(photo)
         clay = scene.with_material(clay_material(scene))
         light = encode(renderer.render(clay, max(samples // 2, 1), seed + 1)[0])
-        files = {**names, "mesh": f"mesh{photo}.obj", "meshNeutral": NEUTRAL_MESH}
+        files = {**common, "mesh": f"mesh{photo}.obj"}
         for kind, image in {
             "reconstruction": encoded,
             "render": panels(shot.srgb8, encoded, light, reflectance_images(scene)),
@@ -96,6 +100,9 @@ def write_results(
         write_obj(folder / files["mesh"], scene.mesh, names)
         for name in write_environment(reconstruction[photo], photo, folder, exr):
             files["environmentPreview" if name.endswith(".png") else "environment"] = name
+        if reconstruction.shape_deviation is not None:
+            files["uncertainty"] = f"uncertainty_{photo}.png"
+            write_deviation_picture(reconstruction[photo], shot.srgb8, folder / files["uncertainty"])
         if (folder / f"landmarks_{photo}.png").exists():
             files["landmarks"] = f"landmarks_{photo}.png"
         write_json(folder / f"scene_{photo}.json", scene_description(reconstruction[photo], files))

@@ -54,6 +54,8 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, stage: int, fini
             arrays[f"material_{item.name}"] = getattr(reconstruction.material, item.name).detach().cpu().numpy()
     if reconstruction.confidence is not None:
         arrays["confidence"] = reconstruction.confidence.cpu().numpy().astype(np.float16)
+    if reconstruction.shape_deviation is not None:
+        arrays["shapeDeviation"] = reconstruction.shape_deviation.cpu().numpy()
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
@@ -73,6 +75,7 @@ class Checkpoint:
     photo_to_image: np.ndarray  # [N, 2, 3]
     thumbnails: np.ndarray | None  # [N, 16, 16, 3] of the frames; None in files that were made without
     rows: dict[str, tuple[int, ...]]  # for each parameter the row that each photo uses
+    shape_deviation: Tensor | None = None  # [V] mm, how sure stage 2 is of the shape; None: not known
 
     @classmethod
     def load(cls, path: Path, model: FaceModel) -> Checkpoint:
@@ -116,6 +119,7 @@ class Checkpoint:
             if "thumbnails" in found
             else None,
             rows,
+            _shape_deviation(found, model),
         )
 
     def resumed(self, reconstruction: Reconstruction, resolution: int) -> tuple[Reconstruction, list[str]]:
@@ -157,8 +161,13 @@ class Checkpoint:
         if material is not None:
             material = Material(*(getattr(material, item.name).to(device) for item in fields(material)))
         confidence = None if confidence is None else confidence.to(device)
+        deviation = None if self.shape_deviation is None else self.shape_deviation.to(device)
         return replace(
-            reconstruction, parameters=parameters.to(device), material=material, confidence=confidence
+            reconstruction,
+            parameters=parameters.to(device),
+            material=material,
+            confidence=confidence,
+            shape_deviation=deviation,
         ), notes
 
     def _scale_to(self, frame: Frame, photo: int, notes: list[str]) -> float:
@@ -262,6 +271,13 @@ def _confidence(found: CheckpointContents, material: Material | None) -> Tensor 
         return None
     sizes = (*material.diffuse.shape[:3], 3)
     return torch.from_numpy(found.numbers("confidence", sizes, -ROUNDING, 1.01))  # half precision
+
+
+def _shape_deviation(found: CheckpointContents, model: FaceModel) -> Tensor | None:
+    """How sure stage 2 is of the shape, [V] mm; None where it did not tell."""
+    if "shapeDeviation" not in found:
+        return None
+    return torch.from_numpy(found.numbers("shapeDeviation", (int(model.triangles.max()) + 1,), 0, 1e6))
 
 
 def _photo_box(photo_to_image: np.ndarray, size: Sequence[int] | np.ndarray) -> np.ndarray:

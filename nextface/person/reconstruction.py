@@ -32,6 +32,7 @@ class Reconstruction:
     environment_height: int
     material: Material | None = None  # refined maps or vertex values; None: the model's reflectance
     confidence: Tensor | None = None  # [1, H, W, 3] of the maps: seen, mirrored, statistical
+    shape_deviation: Tensor | None = None  # [V] mm, how sure stage 2 is of the head at rest; None: not known
     rig: Rig | None = None  # where the cameras stand; None: every photo's pose is in its own camera's frame
     mounts: tuple[int, ...] = ()  # the rig's camera of each photo
     light_of_world: bool = False  # whether lights belong to the rig's frame; else they are fixed to the camera

@@ -27,6 +27,7 @@ from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, r
 from nextface.fitting.refinement.space import complete, refinement_space
 from nextface.fitting.statistical.adam import fit_statistical
 from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
+from nextface.fitting.statistical.posterior import face_of
 from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
 from nextface.fitting.terms.shot_on_model import ShotOnModel
 from nextface.fitting.terms.watcher import Watcher
@@ -137,7 +138,7 @@ class Run:
             figures = self._write(current, self.folder)
         for figure, psnr in zip(figures, before_maps, strict=True):
             figure["psnrStage2"] = psnr
-        metrics = self._metrics(figures)
+        metrics = self._metrics(figures, current)
         write_json(self.folder / "metrics.json", metrics)
         if 3 in wanted or 2 in wanted or done >= 2:  # before, nothing tried to look like the photo
             check_picture(metrics["photos"], self.folder)
@@ -309,7 +310,9 @@ class Run:
         yield
         self.used[part] = Usage.now().since(start)
 
-    def _metrics(self, figures: Sequence[dict[str, float | None]]) -> dict[str, Any]:
+    def _metrics(self, figures: Sequence[dict[str, float | None]], current: Reconstruction) -> dict[str, Any]:
+        deviation = current.shape_deviation
+        unsure = None if deviation is None else float(deviation[face_of(current.model)].median())
         photos: list[dict[str, Any]] = [
             {"photo": shot.source.name, **figure, "maskShareOfOval": shot.mask_share}
             for shot, figure in zip(self.shots, figures, strict=True)
@@ -318,6 +321,7 @@ class Run:
         return {
             **{name: _mean([photo[name] for photo in photos]) for name in photos[0] if name != "photo"},
             "photos": photos,
+            "uncertaintyMedian": unsure,
             "seconds": time.monotonic() - self.started,
             "peakMemoryMB": Usage.now().peak_memory,
             "secondsByPart": {part: used.seconds for part, used in self.used.items()},

@@ -14,6 +14,7 @@ import trimesh
 from conftest import PORTRAIT, SMALL, PortraitRun
 from PIL import Image
 
+from nextface.fitting.statistical.posterior import face_of
 from nextface.models import create as create_model
 from nextface.person.checkpoint import Checkpoint
 from nextface.scene.lighting import evaluate_map
@@ -26,12 +27,14 @@ PICTURES = {  # name: (mode as Pillow tells it, bits a channel)
     "mask_0.png": ("L", 8),
     "landmarks_0.png": ("RGB", 8),
     "visibility_0.png": ("RGB", 8),
+    "uncertainty_0.png": ("RGB", 8),
     "diffuseMap_0.png": ("RGB", 8),
     "specularMap_0.png": ("I;16", 16),
     "roughnessMap_0.png": ("I;16", 16),
     "envMap_0.png": ("RGB", 8),
 }
-OTHER_FILES = ("envMap_0.exr", "mesh0.obj", "mesh0.mtl", "meshNeutral0.obj", "meshNeutral0.mtl")
+MESHES = ("mesh0.obj", "mesh0.mtl", "meshNeutral0.obj", "meshNeutral0.mtl")
+OTHER_FILES = ("envMap_0.exr", "uncertainty_0.npz", *MESHES)
 JSON_FILES = ("scene_0.json", "metrics.json")
 
 
@@ -261,3 +264,14 @@ def test_checkpoints_hold_arrays_and_no_pickle(portrait_run: PortraitRun) -> Non
         checkpoint = Checkpoint.load(path, model)
         assert (checkpoint.stage, checkpoint.finished) == (stage, True)
         assert (checkpoint.material is not None) == (stage == 3)
+
+
+def test_every_vertex_has_an_uncertainty(portrait_run: PortraitRun, described: dict[str, Any]) -> None:
+    deviation = np.load(portrait_run.folder / described["files"]["deviations"])["deviation"]
+    model = create_model("open")
+    assert deviation.shape == (len(model.mean),)
+    assert deviation.min() > 0 and deviation.max() < 30
+    median = read_json(portrait_run, "metrics.json")["uncertaintyMedian"]
+    assert median == pytest.approx(float(np.median(deviation[face_of(model).numpy()])), rel=1e-3)
+    stored = Checkpoint.load(portrait_run.folder / "checkpoints" / "stage3.npz", model).shape_deviation
+    assert stored is not None and np.array_equal(stored.numpy(), deviation)

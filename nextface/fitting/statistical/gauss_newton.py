@@ -26,6 +26,7 @@ from nextface.fitting.statistical.linear_image import LinearImage
 from nextface.fitting.statistical.model_slopes import ModelSlopes, ShapeSlopes, reflectance_slopes
 from nextface.fitting.statistical.normal_equations import NormalEquations, solve
 from nextface.fitting.statistical.photo_problem import PhotoProblem, PriorShares
+from nextface.fitting.statistical.posterior import face_of, identity_precision, vertex_deviation
 from nextface.fitting.statistical.terms import (
     StatisticalSettings,
     StatisticalWeights,
@@ -37,6 +38,7 @@ from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.losses import usually_exposed
 from nextface.fitting.terms.shot_on_model import ShotOnModel, posed
 from nextface.fitting.terms.watcher import Watcher
+from nextface.models.bases import neutral_vertices
 from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import Group
 from nextface.system.tensor_store import TensorStore
@@ -72,10 +74,12 @@ def fit_by_gauss_newton(
     with torch.no_grad():
         start = current.parameters
         store = TensorStore()
+        last: tuple[Problem, Sequence[LinearImage]] | None = None
         shape = ShapeSlopes(current.model, start)
         for number, pixels in enumerate(WORKING_PIXELS):
             if not steps.left:
                 break
+            last = None  # its images are large
             photos = [
                 PhotoProblem(
                     WorkingPhoto.of(shot.observation, pixels),
@@ -88,12 +92,16 @@ def fit_by_gauss_newton(
                 for photo, shot in enumerate(in_pose)
             ]
             problem = Problem(photos, settings.weights)
-            images = problem.drawn(current)
+            images: Sequence[LinearImage] = problem.drawn(current)
             if number == 0 and start.albedo.numel():
                 current = _with_albedo_for_light(current, images, problem, steps)
-            current = _stepped(current, images, problem, None, steps, ENOUGH_OF_COLOUR)
-            current = _stepped(current, images, problem, shape, steps, ENOUGH)
-    return current
+            current, images = _stepped(current, images, problem, None, steps, ENOUGH_OF_COLOUR)
+            current, images = _stepped(current, images, problem, shape, steps, ENOUGH)
+            last = problem, images
+        if last is None:
+            return current
+        problem, images = last
+        return replace(current, shape_deviation=problem.shape_deviation(current, images, shape))
 
 
 @dataclass
@@ -129,7 +137,7 @@ def _with_albedo_for_light(
     """The light as usually exposed, and an albedo that explains how bright the skin is in it."""
     light = usually_exposed(current.parameters.light)
     current = current.with_parameters(replace(current.parameters, light=light))
-    return _stepped(current, images, problem, None, steps, ENOUGH_AT_FIRST, light_moves=False)
+    return _stepped(current, images, problem, None, steps, ENOUGH_AT_FIRST, light_moves=False)[0]
 
 
 def _stepped(
@@ -140,13 +148,13 @@ def _stepped(
     steps: Steps,
     enough: float,
     light_moves: bool = True,
-) -> Reconstruction:
-    """Where steps end; they are of light and albedo alone where no slopes of the shape are given."""
+) -> tuple[Reconstruction, Sequence[LinearImage]]:
+    """Where steps end, and the images there.
+
+    Steps are of light and albedo alone where no slopes of the shape are given.
+    """
     layout = UnknownLayout.of(current.parameters, current.sharing, shape is not None, light_moves)
-    slopes = [
-        ModelSlopes(reflectance_slopes(current.model, albedo[None]), shape)
-        for albedo in current.parameters.albedo
-    ]
+    slopes = _slopes(current, shape)
     loss = steps.check(problem.loss(current, images))
     damping, system = FIRST_DAMPING, None
     while steps.left and damping < MOST_DAMPING:
@@ -162,7 +170,15 @@ def _stepped(
         steps.taken(loss, current)
         if 0 < gain < enough:
             break
-    return current
+    return current, images
+
+
+def _slopes(current: Reconstruction, shape: ShapeSlopes | None) -> list[ModelSlopes]:
+    """Of the model, for each row of the albedo."""
+    return [
+        ModelSlopes(reflectance_slopes(current.model, albedo[None]), shape)
+        for albedo in current.parameters.albedo
+    ]
 
 
 @dataclass(frozen=True)
@@ -212,6 +228,24 @@ class Problem:
                 for values, first in zip(rows, state.sharing.firsts(name), strict=True):
                     equations[first].add(root * torch.eye(len(values)), root * values, layout.first(name))
         return System(layout, equations, bounds)
+
+    def shape_deviation(
+        self, state: Reconstruction, images: Sequence[LinearImage], shape: ShapeSlopes
+    ) -> Tensor | None:
+        """How sure all terms are of the shape at a minimum, [V] mm; see `posterior`.
+
+        None where the identity has no prior, or is not one person's in all photos.
+        """
+        unit = person_weights(state.parameters, self.weights)["identity"]
+        if unit == 0 or state.sharing.count("identity") > 1 or not state.parameters.identity.numel():
+            return None
+        layout = UnknownLayout.of(state.parameters, state.sharing, geometry=True)
+        system = self.system(state, images, _slopes(state, shape), layout)
+        precision = identity_precision(system.photos, layout) / unit
+        parameters, rest = state[0].parameters, state.model.expression_prior.mean
+        basis = shape.around(replace(parameters, expression=rest[None]))[..., : len(precision)]
+        neutral = neutral_vertices(state.model, parameters.identity)[0]
+        return vertex_deviation(precision, basis, neutral, face_of(state.model))
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,31 @@ def minimiser(
     parts: each is reduced to what its photo shares as soon as it comes, so a generator holds one at a time.
     held: groups that are left out are free.
     """
-    held = held or {}
+    eliminated, _ = _all_eliminated(parts, held or {})
+    found: dict[Group, Tensor] = {}
+    for one in reversed(eliminated):
+        others = torch.cat([found[other] for other in one.others] or [one.origin[:0]])
+        found[one.group] = -(one.origin + one.slopes @ others)
+    return found
+
+
+def marginal(parts: Iterable[GroupEquations], kept: Group) -> GroupEquations:
+    """What the parts' sum says of one group alone, once all others have the values that suit it best.
+
+    If the sum is minus the logarithm of a normal density, this is that of the group's marginal.
+
+    Parameters
+    ----------
+    kept: the group that would be eliminated last: the person, or the only one of the widest owner.
+    """
+    _, (rest,) = _all_eliminated(parts, {}, kept)
+    return rest
+
+
+def _all_eliminated(
+    parts: Iterable[GroupEquations], held: Mapping[Group, HeldUnknowns], kept: Group | None = None
+) -> tuple[list[_Eliminated], list[GroupEquations]]:
+    """Every group but one that may be kept, in their order, and what is said of that one."""
     left: list[GroupEquations] = []
     eliminated: list[_Eliminated] = []
     for part in parts:
@@ -64,17 +88,13 @@ def minimiser(
             eliminated.append(one)
         left.append(part)
     groups = {group for part in left for group in part.sizes}
-    for group in sorted(groups, key=lambda group: (OWNERS.index(group[0]), group[1])):
+    for group in sorted(groups - {kept}, key=lambda group: (OWNERS.index(group[0]), group[1])):
         about = [part for part in left if group in part.sizes]
         left = [part for part in left if group not in part.sizes]
         rest, one = _eliminate(_summed(about, group), group, held.get(group))
         eliminated.append(one)
         left.append(rest)
-    found: dict[Group, Tensor] = {}
-    for one in reversed(eliminated):
-        others = torch.cat([found[other] for other in one.others] or [one.origin[:0]])
-        found[one.group] = -(one.origin + one.slopes @ others)
-    return found
+    return eliminated, left if kept is None else [_summed(left, kept)]
 
 
 def _eliminate(

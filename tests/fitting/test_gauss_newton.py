@@ -359,6 +359,7 @@ def test_what_is_known_of_the_person_counts_once_whatever_the_number_of_photos(
     rest = (photo, PosedShot(shot, state.model, embedding, whitening), VertexRenderer(), settings)
     identity, albedo = state.parameters.identity[0], state.parameters.albedo[0]
     expected = torch.cat([2 * 0.02 * identity, 2 * 3.0 / len(albedo) * albedo])
+    slopes = model_slopes(state)
     for count in (1, 3):
         photos = [PhotoProblem(*rest)] * count
         copies = together([state] * count)
@@ -370,7 +371,7 @@ def test_what_is_known_of_the_person_counts_once_whatever_the_number_of_photos(
             for some in (weights, nothing):
                 problem = Problem(photos, some)
                 losses.append(problem.loss(copies, images))
-                system = problem.system(copies, images, [model_slopes(state)], layout)
+                system = problem.system(copies, images, [slopes], layout)
                 gradients.append(2 * sum(one.gradient[:shared] for one in system.photos))
         term = 0.02 * identity.square().sum() + 3.0 * albedo.square().mean()
         assert losses[0] - losses[1] == pytest.approx(float(term) / count, rel=1e-3)

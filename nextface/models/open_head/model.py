@@ -1,4 +1,4 @@
-"""The embedded face model: a head of MakeHuman's CC0 data with its own statistics, UVs and appearance prior.
+"""The embedded face model: MakeHuman's mesh with the shape of scanned people, own UVs and appearance prior.
 
 docs/open_head.md tells how it was made; tools/build_open_head.py makes it.
 """

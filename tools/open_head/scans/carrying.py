@@ -41,6 +41,10 @@ LID_STARTS = (
 )
 LID_SHARES = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4)
 SIDES = ((1, "left_eye"), (-1, "right_eye"))
+# Round the corners of the mouth: how far (mm), what registered points count there, and bending (mm^4).
+CORNER, CORNER_WEIGHT, CORNER_BENDING = 3.0, 1e-4, 0.05
+LINING = 8.0  # mm: how far behind the skin the lining of a socket moves with it
+FINEST = 3.0  # mm: the population's changes are at least about as smooth as this
 HELD = 100.0  # how it counts that lids keep to the eyeballs, and lips together
 
 
@@ -130,6 +134,56 @@ def close_lips(
     gap = np.stack([(above - below) @ (rest + field) for field in fields], 1) * [0, 1, 0]
     rows = sparse.vstack([above, below]).tocsr()
     return fields + smooth.nudge(rows, np.concatenate([-gap, gap]) / 2, REACH).transpose(1, 0, 2)
+
+
+def soften_corners(controls: Array, rest: Array, head: Head, quads: Indices) -> Array:
+    """Control points [C, 3] of the skin whose surface does not fold at the corners of the mouth.
+
+    Where two lips meet on one line nearest points say nothing about the fold behind it: there the change from
+    `rest` [C, 3] bends least.
+    """
+    refine = head.refine[: len(head.part), : len(controls)][head.part == 0]
+    fine = refine @ controls
+    loop = middle_ring(quads, LIP_START[0], fine)
+    corners = fine[loop[[fine[loop, 0].argmin(), fine[loop, 0].argmax()]]]
+    near = cKDTree(corners).query(controls)[0] < CORNER
+    weights = np.where(near, CORNER_WEIGHT, 1.0)
+    everything = sparse.identity(len(controls), format="csr")
+    smooth = Smoothness(rest, quads)
+    return rest + smooth.nearest_field(everything, weights, controls - rest, CORNER_BENDING)
+
+
+def without_fine_detail(fields: Array, mean: Array, head: Head, quads: Indices) -> Array:
+    """Fields [K, C, 3] without what changes over a few millimetres of the skin.
+
+    On lids and lips, where edges are short, sums of such fields turn triangles over.
+    """
+    skin = int((head.control_part == 0).sum())
+    smooth = Smoothness(mean[:skin], quads)
+    everything = sparse.identity(skin, format="csr")
+    calm = fields.copy()
+    values = fields[:, :skin].transpose(1, 0, 2)
+    calm[:, :skin] = smooth.nearest_field(everything, np.ones(skin), values, FINEST**4).transpose(1, 0, 2)
+    return calm
+
+
+def keep_linings_behind(
+    fields: Array, mean: Array, lining: Indices, outer: Indices, head: Head, quads: Indices
+) -> Array:
+    """Fields [K, C, 3] of the skin by which the lining of the eye sockets moves with the skin in front of it.
+
+    `lining` and `outer` number fine vertices. The scans have no such lining; left to itself, it stays where it
+    is while a flat brow comes through it.
+    """
+    refine = head.refine[:, : fields.shape[1]]
+    fine = head.refine @ mean
+    distance, nearest = cKDTree(fine[outer]).query(fine[lining])
+    near = distance < LINING
+    rows = refine[lining[near]]
+    apart = refine[outer[nearest[near]]] - rows
+    values = np.stack([apart @ field for field in fields], 1)
+    smooth = Smoothness(mean[: fields.shape[1]], quads)
+    return fields + smooth.nudge(rows, values, REACH / 2).transpose(1, 0, 2)
 
 
 class Socket:
@@ -227,10 +281,9 @@ def carry(head: Head, controls: Array, quads: Indices, registered: Registered, s
     missed = np.sqrt(sum(((refine @ field - fine_modes[:, k]) ** 2).sum(1) for k, field in enumerate(fields)))
 
     still = np.zeros((1, skin, 3))
-    closed = (
-        registered.controls
-        + close_lips(still, registered.controls, head, quads, registered.controls, smooth)[0]
-    )
+    rest = registered.scale * controls[:skin] @ registered.rotation.T
+    soft = soften_corners(registered.controls, rest, head, quads)
+    closed = soft + close_lips(still, soft, head, quads, soft, smooth)[0]
     ball = np.arange(ict.LEFT_EYE[0], ict.EYE_SURFACE)
     design = np.column_stack([2 * scans.neutral[ball], np.ones(len(ball))])
     scanned = np.linalg.lstsq(design, (scans.neutral[ball] ** 2).sum(1), rcond=None)[0][:3]

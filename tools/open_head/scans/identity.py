@@ -21,7 +21,7 @@ def scan_components(modes: Array, mirror: Indices, weights: Array) -> Array:
 
     Mirror images of the scans are in their statistics: K components hold what modes and mirror images span.
     """
-    return statistics.principal_components(modes * np.sqrt(len(modes)), mirror, weights, len(modes)).basis
+    return statistics.principal_components(modes * np.sqrt(len(modes)), mirror, weights, len(modes))
 
 
 def components(mean: Array, modes: Array, heads: Array, mirror: Indices, weights: Array, rigid: Array) -> Array:
@@ -33,6 +33,6 @@ def components(mean: Array, modes: Array, heads: Array, mirror: Indices, weights
     scans = scan_components(modes, mirror, weights)
     offsets = statistics.align(heads, mean, rigid) - mean
     left = statistics.beyond(offsets, scans, weights, LEFT)
-    population = statistics.principal_components(left, mirror, weights, POPULATION).basis
+    population = statistics.principal_components(left, mirror, weights, POPULATION)
     smooth = smooth_variation.components(mean, mirror, SMOOTH)
     return np.concatenate([scans, POPULATION_SPREAD * population, smooth])

@@ -184,15 +184,15 @@ class Config:
     )
 
     weightLandmarks: float = _weight(
-        1.2,
+        5.0,
         "Landmarks (stage 2): mean squared distance relative to the face and to what detectors err.",
         section="Weights of normalised terms: means, independent of photo, map and mesh size",
     )
     weightIdentity: float = _weight(
-        0.35, "Identity prior: squared standard deviations, summed, per hundred coefficients."
+        1.5, "Identity prior: squared standard deviations, summed, per hundred coefficients."
     )
     weightExpression: float = _weight(
-        6.0, "Expression prior: mean squared distance from what the detector lets expect."
+        12.0, "Expression prior: mean squared distance from what the detector lets expect."
     )
     weightAlbedo: float = _weight(0.15, "Statistical albedo prior: mean squared standard deviations.")
     weightLight: float = _weight(0.2, "Light prior: how much the light may vary with direction and colour.")

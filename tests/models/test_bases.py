@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 from nextface.models.bases import model_bases, sphere_centre
 from nextface.models.open_head import load_open_head
 
-ROUNDING = 2e-5  # mm
+ROUNDING = 4e-5  # mm: of float32 at 256 mm
 
 
 @pytest.fixture(scope="module")

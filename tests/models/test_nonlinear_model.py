@@ -94,7 +94,7 @@ def test_stage_1_finds_how_far_the_jaw_is_open(puppet: Puppet) -> None:
 
 
 def test_it_runs_all_three_stages(puppet: Puppet, tmp_path: Path) -> None:
-    config = Config(renderer="vertex", threads=1, **TINY | {"iterStep2": 8})  # type: ignore[arg-type]
+    config = Config(renderer="vertex", threads=1, **TINY | {"iterStep2": 30})  # type: ignore[arg-type]
     result = reconstruct(PORTRAIT, tmp_path, config, model=puppet)
     assert result.folder is not None
     prior, expression = puppet.expression_prior, result.parameters.expression

@@ -153,8 +153,14 @@ def tone_of(state: Reconstruction, diffuse: Tensor) -> float:
 @pytest.mark.parametrize("card", [0.8 * WHITE_CARD, WHITE_CARD])
 @pytest.mark.parametrize("name", ["light skin patch", "dark skin patch", "Monk 8"])
 def test_stage_2_tells_dark_skin_from_dim_light(name: str, card: float) -> None:
-    """The head's colours are not the model's: they are scaled so that their mean is a published one."""
-    truth = lit_by_a_key(person(load_open_head(), SIZE, turned=(0, 10)), card)
+    """The heads' colours are not the model's: they are scaled so that their mean is a published one."""
+    errors = [tone_error(name, card, person(load_open_head(), SIZE, seed, turned=(0, 10))) for seed in PEOPLE]
+    assert np.mean(np.abs(errors)) < 15
+
+
+def tone_error(name: str, card: float, somebody: Reconstruction) -> float:
+    """How far the typology angle is off that stage 2 finds, degrees; positive is too light."""
+    truth = lit_by_a_key(somebody, card)
     model, scene, renderer = truth.model, truth.scene(), VertexRenderer()
     bare = model.regions["skin"] & model.regions["face"]
     look = truth.model_material()
@@ -175,7 +181,8 @@ def test_stage_2_tells_dark_skin_from_dim_light(name: str, card: float) -> None:
     lit = guess_light(start, shot.observation)
     found = fit_by_gauss_newton(lit, [on_model(shot, model)], renderer, settings, Watcher())
     true_tone = tone_of(truth, painted.diffuse[0])
-    assert abs(tone_of(found, found.model_material().diffuse[0]) - true_tone) < 15
+    return tone_of(found, found.model_material().diffuse[0]) - true_tone
 
 
+PEOPLE = (3, 4, 5)  # seeds of their shapes
 WEIGHTS = ("Landmarks", "Identity", "Expression", "Albedo", "Light")

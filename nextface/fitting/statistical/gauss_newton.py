@@ -45,9 +45,11 @@ from nextface.system.tensor_store import TensorStore
 from renderers.renderer import Transferable
 
 WORKING_PIXELS = (1200, 3500)  # of the mask, from coarse to fine
-ENOUGH = 8e-3  # a step that lessens the loss by less than this fraction is the last one of its size
-ENOUGH_OF_COLOUR = 1e-3  # the same for steps of light and albedo alone, which cost little
-ENOUGH_AT_FIRST = 0.05  # the same for steps of albedo alone
+# A step that lessens the loss by less than this fraction of the photos' error is the last one of its size. It
+# is no fraction of the loss, of which landmarks and priors make up more or less as their weights say.
+ENOUGH = 0.01
+ENOUGH_OF_COLOUR = 2e-3  # the same for steps of light and albedo alone, which cost little
+ENOUGH_AT_FIRST = 0.06  # the same for steps of albedo alone
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-3, 2.0
 
 
@@ -163,7 +165,7 @@ def _stepped(
         moved = system.step(current, damping)
         drawn = images if shape is None else problem.drawn(moved)
         after = problem.loss(moved, drawn)
-        gain = (loss - after) / loss
+        gain = (loss - after) / problem.photo_error(current, images)
         if gain > 0:
             current, images, loss, system = moved, drawn, after, None
         damping = max(damping / 3, LEAST_DAMPING) if gain > 0 else damping * 10
@@ -201,6 +203,12 @@ class Problem:
         for number, (photo, image) in enumerate(zip(self.photos, images, strict=True)):
             total = total + photo.loss(state[number], image)
         return float(total) / len(self.photos)
+
+    def photo_error(self, state: Reconstruction, images: Sequence[LinearImage]) -> float:
+        """How far the pictures are from the photos, the mean over these."""
+        pairs = zip(self.photos, images, strict=True)
+        errors = [float(photo.photo_error(state[number], image)) for number, (photo, image) in enumerate(pairs)]
+        return sum(errors) / len(errors)
 
     def system(
         self,

@@ -77,14 +77,18 @@ class PhotoProblem:
         near = torch.nn.functional.max_pool2d(reach, 3, 1, 1)[0, 0] > 0
         return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS, self.store)
 
+    def photo_error(self, state: Reconstruction, image: LinearImage) -> Tensor:
+        """The photo's own term: how far the picture is from it."""
+        mask = self.photo.observation.mask
+        residual, inside, _ = self._residuals(state.parameters, image)
+        robust = geman_mcclure(residual.square().mean(1), OUTLIER_RESIDUAL)
+        empty = EMPTY_PIXEL_PENALTY * (1 - image.coverage[mask]).sum()
+        return PHOTO_SCALE * ((robust * inside).sum() + empty) / mask.sum()
+
     def loss(self, state: Reconstruction, image: LinearImage) -> Tensor:
         """All terms of this photo."""
-        observation, parameters, camera = self.photo.observation, state.parameters, state.camera()
-        vertices = state.vertices()
-        residual, inside, _ = self._residuals(parameters, image)
-        robust = geman_mcclure(residual.square().mean(1), OUTLIER_RESIDUAL)
-        empty = EMPTY_PIXEL_PENALTY * (1 - image.coverage[observation.mask]).sum()
-        total = PHOTO_SCALE * ((robust * inside).sum() + empty) / observation.mask.sum()
+        parameters, camera, vertices = state.parameters, state.camera(), state.vertices()
+        total = self.photo_error(state, image)
         offsets, pull = self._pulls(camera.project(vertices)[0], image)
         landmarks = self.shot.whitening.term(self.shot.offsets(vertices, camera))
         total = total + self.weights.landmarks * (landmarks + pull.weight * offsets.square().sum())

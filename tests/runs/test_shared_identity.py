@@ -335,9 +335,11 @@ def test_maps_are_seen_from_all_sides(shared_run, album: Album, tmp_path: Path) 
     assert together.confidence[..., 0].mean() > 1.1 * single.confidence[..., 0].mean()
 
 
-def test_mitsuba_fits_several_photos_through_the_command_line(album: Album, tmp_path: Path) -> None:
+def test_mitsuba_fits_several_photos_through_the_command_line(shared_run, album: Album, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """From the end of stage 1, which no backend takes part in."""
     words = ["reconstruct", "--input", str(album.photos), "--output", str(tmp_path), "--sharedIdentity"]
     words += ["--landmarks", str(album.landmarks), "--renderer", "mitsuba", "--device", "cpu"]
+    words += ["--checkpoint", str(shared_run[0].folder / "checkpoints" / "stage1.npz")]
     for key, value in {**QUICK, "iterStep2": 1, "iterStep3": 1, "maxResolution": 80}.items():
         words += ["--set", f"{key}={value}"]
     result = CliRunner().invoke(cli.app, [*words, "--set", "textureResolution=256"])
@@ -418,17 +420,24 @@ def test_a_checkpoint_whose_photos_do_not_match_is_an_error(
         Checkpoint.load(tmp_path / "odd.npz", create_model("open"))
 
 
-def test_ctrl_c_prints_the_command_that_goes_on(album: Album, tmp_path: Path) -> None:
+def test_ctrl_c_prints_the_command_that_goes_on(shared_run, album: Album, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Interrupted) as caught:
         reconstruct_shared(
-            album.photos, tmp_path, quick_config(), landmarks=album.landmarks, progress=PressesCtrlC("2")
+            album.photos,
+            tmp_path,
+            quick_config(),
+            landmarks=album.landmarks,
+            checkpoint=shared_run[0].folder / "checkpoints" / "stage1.npz",
+            progress=PressesCtrlC("2"),
         )
     words = shlex.split(str(caught.value).splitlines()[-1])
     assert "--sharedIdentity" in words
     assert words[words.index("--input") + 1] == str(album.photos)
     assert words[words.index("--landmarks") + 1] == str(album.landmarks)
-    kept = Checkpoint.load(Path(words[words.index("--checkpoint") + 1]), create_model("open"))
-    assert len(kept.sizes) == 3
+    checkpoint = Path(words[words.index("--checkpoint") + 1])
+    assert checkpoint.is_relative_to(tmp_path)
+    kept = Checkpoint.load(checkpoint, create_model("open"))
+    assert kept.stage == 2 and len(kept.sizes) == 3
 
 
 def test_ctrl_c_without_any_checkpoint_names_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ class LensPrior:
 
     focal: float  # pixels of the processed frame, the prior's median
     spread: float  # standard deviation of the focal length's logarithm
+    usual: float | None = None  # pixels: with it the face is at a portrait's usual distance; None: not asked
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from nextface.photos.frame import Frame
 from nextface.photos.lens import Lens
 from nextface.photos.observation import Observation
 from nextface.photos.photo import CroppedPhoto, Photo, crop_to_box, load_photo
-from nextface.photos.shot import DetectedLandmarks, LensPrior, Shot
+from nextface.photos.shot import DetectedLandmarks, LensPrior, Shot, size_of_face
 from nextface.preparation.face_region import face_region, read_mask
 from nextface.scene.colour import srgb_to_linear
 from nextface.scene.geometry import focal_pixels
@@ -28,6 +28,8 @@ KNOWN_FOCAL_SPREAD = 0.03  # standard deviation of the logarithm of a focal leng
 SAID_FOCAL_SPREAD = 0.25  # ... and of one that the settings tell
 ASSUMED_FOCAL_SPREAD = 0.9  # ... and of one that nothing tells, of a picture that may have been cropped
 MEASURED_FOCAL_SPREAD = 1e-3  # ... and of one that was calibrated
+USUAL_DISTANCE = 1200.0  # mm, from the camera to the face; nextface.fitting.terms.portrait_prior tells why
+FACE_SIZE = 150.0  # mm: what `size_of_face` is of people's landmarks seen from the front
 FEWEST_PIXELS = 16  # of the face's skin, at the size at which the photo is processed
 MOSTLY_OUTSIDE = 0.05  # share of the face outside the photo, from which on the user is warned
 MOSTLY_COVERED = 0.15  # share of the face oval that is not skin, from which on the user is warned
@@ -140,7 +142,7 @@ def prepare(
         region.oval,
         DetectedLandmarks(found.detector, on_crop, dict(found.blendshapes)),
         frame,
-        LensPrior(float(matrix[0, 0]), focal_spread(photo, config)),
+        lens_prior(float(matrix[0, 0]), focal_spread(photo, config), size_of_face(on_crop)),
         path,
         photo.taken,
         photo.camera,
@@ -157,6 +159,12 @@ def _lens(photo: Photo, config: Config) -> Lens:
     height, width = photo.srgb.shape[:2]
     focal = focal_pixels(photo.focal_35mm or config.focalLength35mm, width, height)
     return Lens.assumed(width, height, float(focal))
+
+
+def lens_prior(focal: float, spread: float, face_size: float) -> LensPrior:
+    """What is known of a focal length in pixels, where the face's landmarks have that size in pixels."""
+    assumed = spread == ASSUMED_FOCAL_SPREAD
+    return LensPrior(focal, spread, USUAL_DISTANCE * face_size / FACE_SIZE if assumed else None)
 
 
 def focal_spread(photo: Photo, config: Config) -> float:

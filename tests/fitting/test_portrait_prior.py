@@ -21,7 +21,7 @@ from nextface.fitting.statistical.photo_problem import PhotoProblem
 from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
 from nextface.fitting.statistical.unknowns import UnknownLayout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
-from nextface.fitting.terms.portrait_prior import DISTANCE, portrait_residuals, portrait_slopes
+from nextface.fitting.terms.portrait_prior import portrait_residuals, portrait_slopes
 from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.models.face_model import FaceModel
 from nextface.models.open_head import load_open_head
@@ -32,12 +32,15 @@ from nextface.photos.photo import Photo
 from nextface.photos.shot import LensPrior, Shot
 from nextface.preparation.prepare import (
     ASSUMED_FOCAL_SPREAD,
+    FACE_SIZE,
     KNOWN_FOCAL_SPREAD,
     SAID_FOCAL_SPREAD,
+    USUAL_DISTANCE,
     focal_spread,
+    lens_prior,
 )
 from nextface.scene import Camera
-from nextface.scene.geometry import focal_pixels, intrinsic_matrix, rotation_matrix
+from nextface.scene.geometry import focal_pixels, intrinsic_matrix
 from renderers.vertex.renderer import VertexRenderer
 
 SIZE = 240  # pixels of the photos
@@ -53,41 +56,32 @@ def simple() -> FaceModel:
     )
 
 
+def camera_of(log_focal: Tensor) -> Camera:
+    """A camera with a focal length [1]."""
+    nowhere = torch.zeros(1, 3).double()
+    return Camera(intrinsic_matrix(log_focal.exp(), nowhere[:, :2]), nowhere, nowhere, SIZE, SIZE)
+
+
 def test_nobody_photographs_a_face_from_a_hand_away_and_most_stand_within_three_metres() -> None:
-    lens = LensPrior(300.0, 0.5)
+    face_size = 120.0
+    lens = lens_prior(300.0, ASSUMED_FOCAL_SPREAD, face_size)
 
     def sigmas(distance: float) -> float:
-        focal = torch.tensor([300.0]).double()
-        place = torch.tensor([[0.0, 0.0, distance]]).double()
-        camera = Camera(intrinsic_matrix(focal, 0 * place[:, :2]), 0 * place, place, SIZE, SIZE)
-        found = portrait_residuals(camera, lens)
-        assert float(found[0]) == pytest.approx(0)
-        return float(found[1])
+        """Of the focal length with which a face is so large from there."""
+        focal = torch.tensor([distance * face_size / FACE_SIZE]).double()
+        return float(portrait_residuals(camera_of(focal.log()), lens)[1])
 
-    assert sigmas(DISTANCE) == 0
+    assert sigmas(USUAL_DISTANCE) == pytest.approx(0, abs=1e-9)
     assert sigmas(150) < -3.5
     assert max(abs(sigmas(distance)) for distance in (460, 700, 1500, 3000)) < 2
+    assert lens_prior(300.0, KNOWN_FOCAL_SPREAD, face_size).usual is None
 
 
-@pytest.mark.parametrize("mounted", [False, True])
-def test_residuals_change_as_their_slopes_say(mounted: bool) -> None:
-    lens = LensPrior(300.0, 0.5)
-    turn = rotation_matrix(torch.tensor([0.1, 0.7, -0.2]).double())
-    place = torch.tensor([30.0, -200.0, 900.0]).double()
-
-    def residuals(unknown: Tensor) -> Tensor:
-        """Of translation [3] and logarithm of the focal length."""
-        return portrait_residuals(seen(unknown), lens)
-
-    def seen(unknown: Tensor) -> Camera:
-        intrinsics = intrinsic_matrix(unknown[3:].exp(), torch.zeros(1, 2).double())
-        translation = turn @ unknown[:3] if mounted else unknown[:3]
-        mount = turn[None] if mounted else None
-        return Camera(intrinsics, torch.zeros(1, 3).double(), translation[None], SIZE, SIZE, mount=mount)
-
-    unknown = torch.cat([place, torch.tensor([5.5]).double()])
-    slopes = torch.autograd.functional.jacobian(residuals, unknown)
-    assert torch.allclose(portrait_slopes(seen(unknown), lens), slopes, rtol=1e-9, atol=1e-15)
+@pytest.mark.parametrize("lens", [LensPrior(300.0, 0.5), LensPrior(300.0, 0.5, 500.0)])
+def test_residuals_change_as_their_slopes_say(lens: LensPrior) -> None:
+    log_focal = torch.tensor([5.5]).double()
+    slopes = torch.autograd.functional.jacobian(lambda log: portrait_residuals(camera_of(log), lens), log_focal)
+    assert torch.allclose(portrait_slopes(camera_of(log_focal), lens), slopes, rtol=1e-9, atol=1e-15)
 
 
 def test_stage_2s_equations_have_the_gradient_of_the_prior(
@@ -97,6 +91,7 @@ def test_stage_2s_equations_have_the_gradient_of_the_prior(
     mask = torch.zeros(48, 48, dtype=torch.bool)
     mask[20:28, 20:28] = True
     shot = made_shot(torch.full((48, 48, 3), 0.4), mask, torch.rand(478, 2) * 48, focal=40.0, spread=0.3)
+    shot = replace(shot, lens=replace(shot.lens, usual=90.0))
     layout = UnknownLayout.of(state.parameters, state.sharing, geometry=True)
     slopes = ModelSlopes(
         reflectance_slopes(simple, state.parameters.albedo), ShapeSlopes(simple, state.parameters)
@@ -112,16 +107,14 @@ def test_stage_2s_equations_have_the_gradient_of_the_prior(
     found = []
     for weight in (photo_problem.PORTRAIT_WEIGHT, 0.0):
         monkeypatch.setattr(photo_problem, "PORTRAIT_WEIGHT", weight)
-        leaves = {
-            name: getattr(state.parameters, name).clone().requires_grad_() for name in ("translation", "focal")
-        }
+        leaves = {name: getattr(state.parameters, name).clone().requires_grad_() for name in ("focal",)}
         moved = state.with_parameters(replace(state.parameters, **leaves))
         problem.loss(moved, image).backward()
         with torch.no_grad():
             rows = 2 * problem.equations(state, image, slopes, layout).gradient
         by_name = {name: (leaf.grad, rows[layout.place(name)]) for name, leaf in leaves.items()}
         found.append(by_name)
-    for name in ("translation", "focal"):
+    for name in ("focal",):
         (loss, rows), (plain_loss, plain_rows) = found[0][name], found[1][name]
         expected = (loss - plain_loss).flatten().double()
         assert expected.any()
@@ -151,7 +144,8 @@ def shot_of(truth: Reconstruction, spread: float) -> Shot:
     """A photo of which nothing but its landmarks is seen, whose focal length is taken for 50 mm."""
     blank = torch.zeros(SIZE, SIZE)
     focal = float(focal_pixels(50.0, SIZE, SIZE))
-    return made_shot(blank[..., None].expand(-1, -1, 3), blank == 0, landmarks_of(truth), focal, spread)
+    plain = made_shot(blank[..., None].expand(-1, -1, 3), blank == 0, landmarks_of(truth), focal, spread)
+    return replace(plain, lens=lens_prior(focal, spread, plain.landmarks.face_size))
 
 
 def fitted_distance(truth: Reconstruction, shot: Shot) -> float:

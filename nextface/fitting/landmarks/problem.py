@@ -65,12 +65,11 @@ class LandmarkProblem:
         camera = self.camera(pose)
         motion = image_motion(camera, self.surface.points(identity, expression), basis)
         by_identity, by_expression, by_pose = motion.split([shapes, len(expression), 7], 2)
-        units = torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
-        by_pose = by_pose * units
+        by_pose = by_pose * torch.tensor([1.0, 1, 1, 100, 100, 100, 1]).double()
         offsets = self.whitening.slopes(torch.cat([by_identity, by_pose, by_expression], 2))
         priors = torch.zeros(len(expression) + 2, len(unknown)).double()
         priors[:-2, shapes + 7 :] = (1 / self.expression_spread).diag()
-        priors[-2:, shapes + 3 : shapes + 7] = portrait_slopes(camera, self.lens) * units[3:]
+        priors[-2:, shapes + 6 : shapes + 7] = portrait_slopes(camera, self.lens)
         return torch.cat([offsets.flatten(0, 1), priors])
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:

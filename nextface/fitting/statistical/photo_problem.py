@@ -228,8 +228,7 @@ class PhotoProblem:
         camera, lens = state.camera(), self.shot.lens
         roots = (PORTRAIT_WEIGHT * residual.new_tensor([self.shares.focal, self.shares.translation])).sqrt()
         slopes = roots[:, None] * portrait_slopes(camera, lens)
-        blocks = layout.blocks(slopes, ("translation", "focal"))
-        total.add_block(blocks, roots * portrait_residuals(camera, lens))
+        total.add(slopes, roots * portrait_residuals(camera, lens), layout.first("focal"))
 
     def _expression_prior_residual(self, state: Reconstruction) -> Tensor:
         """How far the expression [E] is from the one that the detector lets expect, by each one's spread."""

@@ -1,8 +1,10 @@
-"""How portraits are taken: what is known of distance and focal length before a photo is looked at.
+"""How portraits are taken: what is known of distance and focal length before a photo is fitted.
 
 A face of known size that covers so many pixels fixes the ratio of the focal length to the distance, and hardly
 more: seen from 0.6 m or from 2 m, landmarks fitted to the same photo differ by less than detectors err. So both
-have a prior, normal in the logarithm, and the photo moves them along their ratio where it can.
+have a prior, normal in the logarithm, and the photo moves them along their ratio where it can. The distance's
+is put in terms of the focal length with which a face of usual size is at a usual distance. So neither bends the
+size of the head, which the model's own prior knows.
 
 *Distance* is what people choose, and cropping cannot change it. Selfies are taken from within an arm's length,
 about 0.3 to 0.6 m (Ward et al., "Nasal distortion in short-distance photographs: the selfie effect", JAMA
@@ -30,35 +32,25 @@ from torch import Tensor
 from nextface.photos.shot import LensPrior
 from nextface.scene import Camera
 
-DISTANCE = 1200.0  # mm from the camera to the head's origin, along its axis: the prior's median
 DISTANCE_SPREAD = 0.5  # standard deviation of the distance's logarithm
 DISTANCE_RANGE = (250.0, 20000.0)  # mm; what EXIF data tell of small faces may be far beyond a portrait's
 
 
 def portrait_residuals(camera: Camera, lens: LensPrior) -> Tensor:
-    """Standard deviations [2] of a photo's focal length and distance from their medians.
+    """Standard deviations [2] of the focal length, and of the distance that goes with it, from their medians.
 
     Parameters
     ----------
-    camera: of the photo (N = 1), with the head's pose. The distance is positive.
+    camera: of the photo (N = 1).
     """
-    focal, distance = camera.intrinsics[0, 0, 0], camera.translation[0, 2]
-    return torch.stack(
-        [
-            (focal.log() - math.log(lens.focal)) / lens.spread,
-            (distance.log() - math.log(DISTANCE)) / DISTANCE_SPREAD,
-        ]
-    )
+    log_focal = camera.intrinsics[0, 0, 0].log()
+    of_focal = (log_focal - math.log(lens.focal)) / lens.spread
+    if lens.usual is None:
+        return torch.stack([of_focal, torch.zeros_like(of_focal)])
+    return torch.stack([of_focal, (log_focal - math.log(lens.usual)) / DISTANCE_SPREAD])
 
 
 def portrait_slopes(camera: Camera, lens: LensPrior) -> Tensor:
-    """Derivatives [2, 4] of `portrait_residuals` by translation (mm) and the logarithm of the focal length.
-
-    In a rig the translation is the head's in the rig's frame.
-    """
-    translation = camera.translation[0]
-    slopes = translation.new_zeros(2, 4)
-    slopes[0, 3] = 1 / lens.spread
-    axis = translation.new_tensor([0.0, 0.0, 1.0]) if camera.mount is None else camera.mount[0, 2]
-    slopes[1, :3] = axis / (translation[2] * DISTANCE_SPREAD)
-    return slopes
+    """Derivatives [2, 1] of `portrait_residuals` by the logarithm of the focal length."""
+    of_distance = 0.0 if lens.usual is None else 1 / DISTANCE_SPREAD
+    return camera.intrinsics.new_tensor([[1 / lens.spread], [of_distance]])

@@ -33,7 +33,7 @@ MULTIVIEW: SharingTable = {**SHARED_IDENTITY, "expression": "moment", "light": "
 MOMENTS, CAMERAS = (0, 0, 1), ("left", "right", "left")
 PARTS = ("indices", "triangles", "barycentric", "weights", "contour")  # of an embedding, by landmark
 SIZE = 64  # pixels of the photos, before one of them is reduced
-FOCALS = {"left": 320.0, "right": 416.0}
+FOCALS = {"left": 160.0, "right": 208.0}
 TURNS = {"left": (4.0, 20.0), "right": (3.0, -18.0)}  # degrees down and to the side
 CROPS = (1.0, 1.0, 0.8)  # by which the photos were reduced
 
@@ -105,7 +105,7 @@ def truth() -> Reconstruction:
         expression = one.parameters.expression.clone()
         expression[0, model.expression_names.index("jawOpen")] = 0.6 * moment
         focal = torch.tensor([math.log(FOCALS[camera] * crop)])
-        shift = torch.tensor([[12.0, -8.0, 1200.0 * FOCALS[camera] / 320]])
+        shift = torch.tensor([[12.0, -8.0, 600.0 * FOCALS[camera] / 160]])
         changed = replace(one.parameters, expression=expression, focal=focal, translation=shift)
         photos.append(one.with_parameters(changed))
     return together(photos, MULTIVIEW, known())

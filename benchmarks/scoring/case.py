@@ -48,10 +48,14 @@ def stages(finished: Reconstruction) -> dict[str, Reconstruction]:
             material=checkpoint.material,
             confidence=None,
         )
-    placed = found["stage 1"].parameters
-    none = {name: torch.zeros_like(getattr(placed, name)) for name in ("identity", "expression", "albedo")}
-    mean = found["stage 1"].with_parameters(replace(placed, **none))
-    return {MEAN_FACE: mean, **found}
+    return {MEAN_FACE: mean_face(found["stage 1"]), **found}
+
+
+def mean_face(placed: Reconstruction) -> Reconstruction:
+    """The model's mean in place of a reconstruction: its poses, cameras and light, and no coefficients."""
+    known = placed.parameters
+    none = {name: torch.zeros_like(getattr(known, name)) for name in ("identity", "expression", "albedo")}
+    return placed.with_parameters(replace(known, **none))
 
 
 def fitted_mask(folder: Path) -> np.ndarray:

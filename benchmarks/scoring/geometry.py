@@ -14,7 +14,7 @@ from benchmarks.alignment import Similarity, Surface
 from benchmarks.ground_truth.record import GroundTruth
 from benchmarks.scoring.frames import scene_of_photo
 from nextface.fitting.terms.shot_on_model import landmark_points
-from nextface.landmarks.embedding.compute import BEHIND_SKIN
+from nextface.landmarks.embedding.compute import BEHIND_SKIN, EYES
 from nextface.landmarks.topology import MEDIAPIPE
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.person.reconstruction import Reconstruction
@@ -53,6 +53,7 @@ class TrueFace:
     points: np.ndarray  # [P, 3] mm, camera frame, spread evenly over the surface
     nose_tip: np.ndarray  # [3] mm
     landmarks: np.ndarray  # [478, 3] mm, on the surface that the photo shows; NaN where nothing is known
+    with_eyes: bool = False  # whether some of the points lie on the eyeballs, as those of a scan do
 
     @classmethod
     def of(cls, truth: GroundTruth, caster: ShadowCaster) -> TrueFace:
@@ -103,11 +104,11 @@ def _on_surface(truth: GroundTruth) -> np.ndarray:
     return found
 
 
-def outer_skin(model: FaceModel) -> Tensor:
-    """The triangles [F', 3] of a model's outer skin: no eyes and their sockets, nothing inside the mouth."""
+def outer_skin(model: FaceModel, with_eyes: bool = False) -> Tensor:
+    """The triangles [F', 3] of a model's outer skin and, if asked, eyes: no sockets, nothing in the mouth."""
     behind = torch.zeros(int(model.triangles.max()) + 1, dtype=torch.bool)
     for name in BEHIND_SKIN:
-        if name in model.regions:
+        if name in model.regions and not (with_eyes and name in EYES):
             behind |= model.regions[name]
     return model.triangles[~behind[model.triangles].all(1)]
 
@@ -121,7 +122,9 @@ def score_geometry(
     """
     model, camera = reconstruction.model, reconstruction.camera()
     vertices = reconstruction.vertices()
-    surface = Surface(camera.transform(vertices)[0].double().numpy(), outer_skin(model).numpy())
+    surface = Surface(
+        camera.transform(vertices)[0].double().numpy(), outer_skin(model, truth.with_eyes).numpy()
+    )
     targets = camera.transform(landmark_points(vertices, model, embedding))[0].double().numpy()
     start = _placed_by_landmarks(truth, targets, embedding)
     some = truth.points[:: max(1, len(truth.points) // POINTS_TO_ALIGN)]

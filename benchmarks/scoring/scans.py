@@ -86,4 +86,4 @@ def true_face(view: ScannedView) -> TrueFace:
     rays = places / np.linalg.norm(places, axis=-1, keepdims=True).clip(1e-9)
     facing = np.abs((normals * rays).sum(-1)) / np.linalg.norm(normals, axis=-1).clip(1e-9)
     chosen = covered & (away < RADIUS) & (facing > FACING) & (places[..., 1] > tip[1] - HAIRLINE)
-    return TrueFace(places[chosen], tip, landmarks)
+    return TrueFace(places[chosen], tip, landmarks, with_eyes=True)

@@ -210,6 +210,20 @@ def test_the_inside_of_a_head_is_no_surface(
     assert mean > 5 * inside.sum() / len(more.points)
 
 
+def test_eyeballs_count_where_the_truth_has_them(
+    perfect: Reconstruction, truth: GroundTruth, face: TrueFace
+) -> None:
+    """A scan's points lie on them, not on the lids behind which a model's skin goes on."""
+    eyes = truth.vertices[perfect.model.regions["eyes"].numpy()]
+    front = eyes[eyes[:, 2] < np.quantile(eyes[:, 2], 0.2)].astype(float)
+    more = replace(face, points=np.concatenate([face.points, front]))
+    without, with_eyes = (
+        score_geometry(each, perfect, embedding_of(perfect)).mean
+        for each in (more, replace(more, with_eyes=True))
+    )
+    assert with_eyes < 2e-3 and without > 0.01
+
+
 def test_open_skin_near_the_nose_counts(
     perfect: Reconstruction, truth: GroundTruth, caster: MitsubaRenderer
 ) -> None:

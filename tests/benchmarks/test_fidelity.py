@@ -188,7 +188,7 @@ def test_distances_are_those_to_the_surface(
     perfect: Reconstruction, truth: GroundTruth, face: TrueFace
 ) -> None:
     found = score_geometry(rough(face, truth), perfect, embedding_of(perfect))
-    assert found.median == pytest.approx(0.5, abs=0.01)
+    assert found.median == pytest.approx(0.5, abs=0.02)  # a lip's points are near the other lip, too
     assert found.mean == pytest.approx(0.5, abs=0.02)
 
 
@@ -196,7 +196,7 @@ def test_distances_are_in_millimetres_of_the_truth(
     perfect: Reconstruction, truth: GroundTruth, face: TrueFace
 ) -> None:
     larger = moved(rough(face, truth), Similarity(1.4, np.eye(3), np.zeros(3)))
-    assert score_geometry(larger, perfect, embedding_of(perfect)).median == pytest.approx(0.5 * 1.4, abs=0.02)
+    assert score_geometry(larger, perfect, embedding_of(perfect)).median == pytest.approx(0.5 * 1.4, abs=0.03)
 
 
 def test_the_inside_of_a_head_is_no_surface(

@@ -237,8 +237,8 @@ def test_the_command_measures_photos_once_and_keeps_what_it_found(
 def test_a_photo_is_enlarged_until_its_face_has_the_pixels_that_are_asked_for(tmp_path: Path) -> None:
     small = tmp_path / "small.png"
     with Image.open(PORTRAIT) as portrait:
-        portrait.reduce(2).save(small)
-    size = FACE // 2 + 10
+        portrait.resize((portrait.width * 5 // 8, portrait.height * 5 // 8)).save(small)
+    size = FACE * 5 // 8 + 10
     photo = warm_up(Case(small, "vertex", size, 256, changes=QUICK), Enlarged(small), tmp_path)
     with Image.open(photo.file) as larger, Image.open(small) as original:
         assert larger.width == round(photo.factor * original.width) < 1.3 * original.width

@@ -68,7 +68,7 @@ def delit(tmp_path_factory: pytest.TempPathFactory) -> Delit:
     model = create_model("open")
     truth = person(model, SIZE)
     scene, plain = with_moles(truth)
-    files = photograph(truth, folder, scene, samples=256)
+    files = photograph(truth, folder, scene, samples=1024)
     config = fitting_config(SIZE, iterStep2=100, rtSamples=32, textureResolution=MAP_SIZE)
     result = reconstruct(files.photo, folder, config, landmarks=files.landmarks)
     assert result.material is not None and result.confidence is not None

@@ -182,7 +182,7 @@ def distances_found(model: FaceModel, average: bool) -> list[float]:
 def test_perspective_that_is_seen_still_moves_the_focal_length(simple: FaceModel) -> None:
     """A selfie is found to be one although a longer lens is assumed; farther away the prior leads."""
     near, middle, far = distances_found(simple, average=True)
-    assert near < 540 < 580 < middle < far  # other faces explain a part of the perspective
+    assert near < 540 < 580 < min(middle, far)  # other faces explain a part of the perspective
     near, *others = distances_found(simple, average=False)  # a face of its own may look nearer or farther
     assert near < 450 < 600 < min(others)
 

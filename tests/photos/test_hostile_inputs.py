@@ -395,7 +395,8 @@ def test_a_pose_is_found_at_any_focal_length(focal: float) -> None:
     from nextface.fitting.landmarks.coarse import initial_pose
     from nextface.models import create as create_model
 
-    points = create_model("open").vertices(torch.zeros(1, 200), torch.zeros(1, 52))[0, ::40]
+    model = create_model("open")
+    points = model.vertices(torch.zeros(1, model.identity_size), torch.zeros(1, 52))[0, ::40]
     pixels = focal * 512 / 36
     intrinsics = torch.tensor([[pixels, 0, 256], [0, pixels, 256], [0, 0, 1]])
     rotation, translation = initial_pose(points, points[:, :2] * torch.tensor([1, -1]) + 256, intrinsics)

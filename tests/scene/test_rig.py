@@ -133,7 +133,11 @@ def test_stage_1_finds_the_pose_in_the_rig(seen_by_all: Reconstruction) -> None:
     found = fit_landmarks(truth.with_parameters(lost), [shot], 60, False, lambda cost: None).parameters
     off = rotation_vector(pose_matrix(found.rotation[0]) @ pose_matrix(truth.parameters.rotation[0]).mT)
     assert float(torch.rad2deg(off.norm())) < 3
-    assert float((found.translation - truth.parameters.translation).norm()) < 25
+    middles = [
+        each.camera().transform(landmark_points(each.vertices(), each.model, embedding))[0].mean(0)
+        for each in (truth, truth.with_parameters(found))
+    ]
+    assert float((middles[0] - middles[1]).norm()) < 40  # of 650 mm: how large the head is nothing tells
 
 
 def heads_at(rig: Rig, moments: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:

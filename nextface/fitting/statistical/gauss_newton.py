@@ -158,19 +158,20 @@ def _stepped(
     layout = UnknownLayout.of(current.parameters, current.sharing, shape is not None, light_moves)
     slopes = _slopes(current, shape)
     loss = steps.check(problem.loss(current, images))
-    damping, system = FIRST_DAMPING, None
+    damping, system, least = FIRST_DAMPING, None, 0.0
     while steps.left and damping < MOST_DAMPING:
         if system is None:
             system = problem.system(current, images, slopes, layout)
+            least = enough * problem.photo_error(current, images)
         moved = system.step(current, damping)
         drawn = images if shape is None else problem.drawn(moved)
         after = problem.loss(moved, drawn)
-        gain = (loss - after) / problem.photo_error(current, images)
+        gain = loss - after
         if gain > 0:
             current, images, loss, system = moved, drawn, after, None
         damping = max(damping / 3, LEAST_DAMPING) if gain > 0 else damping * 10
         steps.taken(loss, current)
-        if 0 < gain < enough:
+        if 0 < gain < least:
             break
     return current, images
 

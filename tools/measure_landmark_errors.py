@@ -23,6 +23,8 @@ from torch import Tensor
 
 from nextface.fitting.terms.landmark_errors import upright_axes
 from nextface.fitting.terms.shot_on_model import landmark_points
+from nextface.landmarks import MEDIAPIPE
+from nextface.landmarks.detection.blendshapes import mirrored_name
 from nextface.landmarks.embedding.views import detector_points, picture_of
 from nextface.landmarks.errors import common_errors, mirrored
 from nextface.models.face_model import LandmarkEmbedding
@@ -72,12 +74,7 @@ def random_person(model: OpenHead, generator: np.random.Generator) -> Reconstruc
     if generator.random() < EXPRESSIVE:
         chosen = generator.choice(len(names), EXPRESSIONS, replace=False)
         expression[0, chosen] = torch.from_numpy(generator.uniform(0, STRONGEST, EXPRESSIONS)).float()
-        swapped = {"Left": "Right", "Right": "Left"}
-        other = [
-            next((name.removesuffix(a) + b for a, b in swapped.items() if name.endswith(a)), name)
-            for name in names
-        ]
-        expression = expression.maximum(expression[:, [names.index(name) for name in other]])
+        expression = expression.maximum(expression[:, [names.index(mirrored_name(name)) for name in names]])
     angles = generator.uniform(-NOD, NOD), generator.uniform(-TURN, TURN)
     pose = Rotation.from_euler("xy", angles, degrees=True)
     distance = math.exp(generator.uniform(*np.log(DISTANCES)))
@@ -132,11 +129,6 @@ def offsets_of(
     return torch.stack(offsets), pictures
 
 
-def mirror_partners(places: Tensor) -> Tensor:
-    """The number of each point's mirror image [L], for symmetric places [L, 3] on the mean head."""
-    return torch.cdist(places * places.new_tensor([-1.0, 1.0, 1.0]), places).argmin(1)
-
-
 def main() -> None:
     """Draw, detect, compare and write."""
     parser = argparse.ArgumentParser(description="Measure how landmarks err on the embedded head.")
@@ -155,7 +147,7 @@ def main() -> None:
     places = landmark_points(model.mean[None], model, embedding)[0]
     with torch.no_grad():
         offsets, pictures = offsets_of(model, embedding, options.heads, options.seed)
-    errors = common_errors(torch.cat([offsets, mirrored(offsets, mirror_partners(places))]), MODES)
+    errors = common_errors(torch.cat([offsets, mirrored(offsets, torch.tensor(MEDIAPIPE.mirror))]), MODES)
     stored = {f"{DETECTOR}_{name}": values.numpy().astype(np.float16) for name, values in vars(errors).items()}
     # Tells places at which errors were measured from places at which they were not.
     stored[f"{DETECTOR}_mean_positions"] = places.numpy()

@@ -28,6 +28,22 @@ class Topology:
     nose_base: int  # where the nose meets the upper lip
     chin: int  # the chin's lowest point, also one of `contour`
     contour_closed: bool  # whether `contour` goes all around (with the forehead) or from ear to ear
+    mirror: tuple[int, ...] = ()  # each point's mirror image; empty where nothing asks for it
+
+
+def _mirrored_mesh() -> tuple[int, ...]:
+    """The mirror image of each of the 478 points.
+
+    MediaPipe numbers the mesh so that the points 248 to 467 are the left ones, in the order of their partners
+    on the right. The irises follow: the centre, then the ring, which starts on the subject's left in both.
+    """
+    midline = {0, 1, 2, 4, 5, 6, *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200}
+    right, left = [point for point in range(248) if point not in midline], range(248, 468)
+    irises = ((468, 473), (469, 476), (470, 475), (471, 474), (472, 477))
+    partner = list(range(478))
+    for one, other in (*zip(right, left, strict=True), *irises):
+        partner[one], partner[other] = other, one
+    return tuple(partner)
 
 
 MEDIAPIPE = Topology(
@@ -51,6 +67,7 @@ MEDIAPIPE = Topology(
     nose_base=2,
     chin=152,
     contour_closed=True,
+    mirror=_mirrored_mesh(),
 )
 
 IBUG68 = Topology(

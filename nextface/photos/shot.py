@@ -22,6 +22,7 @@ class DetectedLandmarks:
     detector: str  # "mediapipe" (478 points) or "fan" (68 points)
     points: Tensor  # [P, 2] pixels of the processed frame
     blendshapes: Mapping[str, float]  # the detector's expression scores, empty where unknown
+    given: bool = False  # in a file, in place of what a detector would find
 
     @property
     def face_size(self) -> float:

@@ -140,7 +140,7 @@ def prepare(
     return Shot(
         observation,
         region.oval,
-        DetectedLandmarks(found.detector, on_crop, dict(found.blendshapes)),
+        DetectedLandmarks(found.detector, on_crop, dict(found.blendshapes), landmarks is not None),
         frame,
         lens_prior(float(matrix[0, 0]), focal_spread(photo, config), size_of_face(on_crop)),
         path,

@@ -20,9 +20,10 @@ from nextface.export.debug import write_debug
 from nextface.export.files import write_json
 from nextface.export.folder import compare, draw, write_results
 from nextface.export.plots import plot_losses
-from nextface.fitting.landmarks.coarse import fit_landmarks
+from nextface.fitting.landmarks.coarse import fit_landmarks, refit_landmarks
 from nextface.fitting.landmarks.illumination import guess_light
 from nextface.fitting.landmarks.plausibility import check_landmarks_fit
+from nextface.fitting.landmarks.second_look import SecondLook
 from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
 from nextface.fitting.refinement.space import complete, refinement_space
 from nextface.fitting.statistical.adam import fit_statistical
@@ -54,6 +55,7 @@ from nextface.system.versions import versions
 from renderers.renderer import Renderer
 
 EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
+COMPARISONS = 1  # of the landmarks with those in pictures of the fit, in stage 1
 EVEN_RADIANCE = 1.0  # of the light before anything is known about it
 
 
@@ -204,15 +206,18 @@ class Run:
     def _coarse(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config, count = self.config, len(self.shots)
         fits = 1 if count == 1 else 2 * count
-        with self.progress.stage("1 landmarks", fits * config.iterStep1) as bar:
-            fitted = fit_landmarks(
-                start,
-                self._on_model,
-                config.iterStep1,
-                config.optimizeFocalLength,
-                watch.counts(bar.advance),
-            )
-        check_landmarks_fit(fitted, self._on_model)
+        steps = config.iterStep1
+        with self.progress.stage("1 landmarks", fits * steps * (1 + COMPARISONS)) as bar:
+            free, each = config.optimizeFocalLength, watch.counts(bar.advance)
+            fitted = fit_landmarks(start, self._on_model, steps, free, each)
+            check_landmarks_fit(fitted, self._on_model)
+            fitted = self._lit(fitted)
+            for _ in range(COMPARISONS):
+                fitted = self._lit(refit_landmarks(fitted, self._compared(fitted), steps, free, each))
+        return fitted
+
+    def _lit(self, fitted: Reconstruction) -> Reconstruction:
+        """With a first guess of the light."""
         lit = [guess_light(fitted[photo], shot.observation) for photo, shot in enumerate(self.shots)]
         return fitted.with_parameters(fitted.sharing.joined([single.parameters for single in lit]))
 
@@ -231,9 +236,23 @@ class Run:
         renderer = self.equipment.renderer
         with self.progress.stage("2 statistical model", config.iterStep2) as bar:
             watcher = Watcher(watch.counts(bar.advance), watch.keep)
+            shots = self._compared(start)
             if config.lightTransfer and not config.visibilityGradients and can_transfer(renderer):
-                return fit_by_gauss_newton(start, self._on_model, renderer, settings, watcher)
-            return fit_statistical(start, self._on_model, self._still_renderer(start), settings, watcher)
+                fitted = fit_by_gauss_newton(start, shots, renderer, settings, watcher)
+            else:
+                fitted = fit_statistical(start, shots, self._still_renderer(start), settings, watcher)
+        # Shading moves lids and lips, too, which are small and unlike the model's: landmarks know them better.
+        return refit_landmarks(
+            fitted, self._compared(fitted), config.iterStep1, False, lambda _: None, ("identity", "focal")
+        )
+
+    def _compared(self, state: Reconstruction) -> list[ShotOnModel]:
+        """The photos, with their landmarks compared with those in pictures of a state."""
+        return self._second_look.compared(state, self._on_model)
+
+    @cached_property
+    def _second_look(self) -> SecondLook:
+        return SecondLook(self.equipment.renderer, self.equipment.detectors, self.config.seed)
 
     def _refine(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config = self.config

@@ -74,15 +74,34 @@ def fit_landmarks(
     optimize_focal: whether focal lengths may leave their prior means.
     progress: called with a photo's cost after each evaluation.
     """
-    count = len(reconstruction)
-    linearisations = LINEARISATIONS if reconstruction.model.linear else CURVED_LINEARISATIONS
-    steps = max(max_steps // linearisations, 1)
-    singles = [reconstruction[photo] for photo in range(count)]
+    singles = [reconstruction[photo] for photo in range(len(reconstruction))]
     start = [_start_pose(one, shot) for one, shot in zip(singles, shots, strict=True)]
     singles = [
         with_unknowns(one, torch.cat([one.parameters.identity[0].double().cpu(), pose]), shot.lens)
         for one, pose, shot in zip(singles, start, shots, strict=True)
     ]
+    posed = reconstruction.with_parameters(reconstruction.sharing.joined([one.parameters for one in singles]))
+    return refit_landmarks(posed, shots, max_steps, optimize_focal, progress)
+
+
+def refit_landmarks(
+    reconstruction: Reconstruction,
+    shots: Sequence[ShotOnModel],
+    max_steps: int,
+    optimize_focal: bool,
+    progress: Callable[[float], None],
+    held: Sequence[str] = (),
+) -> Reconstruction:
+    """The same from a reconstruction that is about right, poses and all.
+
+    Parameters
+    ----------
+    held: names of parameters that stay as they are.
+    """
+    count = len(reconstruction)
+    linearisations = LINEARISATIONS if reconstruction.model.linear else CURVED_LINEARISATIONS
+    steps = max(max_steps // linearisations, 1)
+    singles = [reconstruction[photo] for photo in range(count)]
 
     def problems() -> list[LandmarkProblem]:
         """Every photo's problem, linearised around its present state."""
@@ -90,24 +109,28 @@ def fit_landmarks(
 
     for _ in range(linearisations):
         singles = [
-            with_unknowns(one, solved(problem, unknowns_of(one, problem), steps, progress), problem.lens)
+            with_unknowns(one, solved(problem, unknowns_of(one, problem), steps, progress, held), problem.lens)
             for one, problem in zip(singles, problems(), strict=True)
         ]
     sharing = reconstruction.sharing
-    shared = sharing.common(UNKNOWNS)
+    shared = [name for name in sharing.common(UNKNOWNS) if name not in held]
     for _ in range(MERGES if shared else 0):
         posed = problems()
         unknown = [unknowns_of(one, problem) for one, problem in zip(singles, posed, strict=True)]
-        unknown = _merged(posed, unknown, sharing, shared)
+        unknown = _merged(posed, unknown, sharing, shared, held)
         singles = [
-            with_unknowns(one, solved(problem, vector, steps, progress, shared), problem.lens)
+            with_unknowns(one, solved(problem, vector, steps, progress, (*shared, *held)), problem.lens)
             for one, problem, vector in zip(singles, posed, unknown, strict=True)
         ]
     return reconstruction.with_parameters(sharing.joined([one.parameters for one in singles]))
 
 
 def _merged(
-    problems: Sequence[LandmarkProblem], unknown: Sequence[Tensor], sharing: Sharing, shared: Sequence[str]
+    problems: Sequence[LandmarkProblem],
+    unknown: Sequence[Tensor],
+    sharing: Sharing,
+    shared: Sequence[str],
+    held: Sequence[str],
 ) -> list[Tensor]:
     """All photos' unknowns, with the values of those shared that fit all photos and the identity's prior."""
     place = problems[0].chosen(shared)
@@ -115,7 +138,7 @@ def _merged(
     parts = []
     for photo, (problem, vector) in enumerate(zip(problems, unknown, strict=True)):
         shares = {name: sharing.share(name, photo) for name in UNKNOWNS}
-        precision, weighted = problem.about(shared, vector, shares)
+        precision, weighted = problem.about(shared, vector, shares, held)
         if "identity" in shared and photo in sharing.firsts("identity"):
             precision[: sizes["identity"], : sizes["identity"]] += torch.eye(sizes["identity"]).double()
         parts.append(GroupEquations(sharing.groups_of(sizes, photo), precision, -weighted))
@@ -134,7 +157,7 @@ def _start_pose(single: Reconstruction, shot: ShotOnModel) -> Tensor:
     surface = LandmarkSurface.around(single.model, shot.embedding, identity, expression)
     points = surface.points(identity.double().cpu(), expression.double().cpu())
     rotation, translation = initial_pose(
-        points, shot.detected.double().cpu(), single.camera().intrinsics[0].cpu()
+        points, shot.targets.double().cpu(), single.camera().intrinsics[0].cpu()
     )
     if single.rig is not None:
         pose_in_camera = pose_matrix(torch.from_numpy(rotation)), torch.from_numpy(translation)

@@ -88,7 +88,11 @@ class LandmarkProblem:
         return torch.cat([torch.arange(0), *(places[name] for name in names)])
 
     def about(
-        self, shared: Sequence[str], unknown: Tensor, shares: Mapping[str, float]
+        self,
+        shared: Sequence[str],
+        unknown: Tensor,
+        shares: Mapping[str, float],
+        held: Sequence[str] = (),
     ) -> tuple[Tensor, Tensor]:
         """Precision matrix [S, S] of what is shared, and that times its best value [S], from this photo alone.
 
@@ -98,6 +102,7 @@ class LandmarkProblem:
         ----------
         shared: names of parameters. Where the identity is one of them, its prior is left out.
         shares: by parameter, the part of its prior that this photo carries.
+        held: names of parameters that stand still.
         """
         place, size = self.chosen(shared), len(unknown)
         jacobian, residuals = self.jacobian(unknown), self.residuals(unknown)
@@ -112,7 +117,8 @@ class LandmarkProblem:
         lower, upper = (torch.from_numpy(bound) for bound in self.bounds())
         free = (unknown > lower + AT_BOUND) & (unknown < upper - AT_BOUND)
         free[place] = False
-        if "identity" not in shared:
+        free[self.chosen(held)] = False
+        if "identity" not in (*shared, *held):
             identity = self.chosen(["identity"])
             jacobian = torch.cat([torch.eye(len(identity), size).double(), jacobian])
             residuals = torch.cat([unknown[identity], residuals])
@@ -175,7 +181,7 @@ def problem_of(single: Reconstruction, shot: ShotOnModel, optimize_focal: bool) 
     return LandmarkProblem(
         shot.lens if optimize_focal else replace(shot.lens, spread=HELD_FOCAL_SPREAD),
         LandmarkSurface.around(model, shot.embedding, parameters.identity[0], parameters.expression[0]),
-        shot.detected.double().cpu(),
+        shot.targets.double().cpu(),
         shot.posed(single).whitening.to(torch.float64, "cpu"),
         single,
         shot.expected_expression.double().cpu(),

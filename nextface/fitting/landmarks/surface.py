@@ -27,6 +27,18 @@ class LandmarkSurface:
         """Linearise a model at identity [identity_size] and expression [E], exactly if it is linear."""
         if not model.linear:
             return cls._around_curved(model, embedding, identity, expression)
+        for known, places, surface in _recent:  # there is one, and finding it takes half a second
+            if known is model and places is embedding:
+                return surface
+        found = cls._flat(model, embedding, torch.zeros_like(identity), torch.zeros_like(expression))
+        _recent[:] = [(model, embedding, found)]
+        return found
+
+    @classmethod
+    def _flat(
+        cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor
+    ) -> LandmarkSurface:
+        """The same where slopes are the same everywhere."""
         step = 0.1
         shapes = identity.shape[0]
         changes = torch.eye(shapes + expression.shape[0], device=identity.device) * step
@@ -35,11 +47,9 @@ class LandmarkSurface:
             model.vertices(identity + changes[:, :shapes], expression + changes[:, shapes:]), model, embedding
         )
         slopes = ((points[1:] - points[0]) / step).permute(1, 2, 0).double()
-        basis_identity, basis_expression = slopes[..., :shapes], slopes[..., shapes:]
-        origin = (
-            points[0].double() - basis_identity @ identity.double() - basis_expression @ expression.double()
-        )
-        return cls(origin.cpu(), basis_identity.cpu(), basis_expression.cpu())  # where the solver runs
+        by_identity, by_expression = slopes.split([shapes, len(expression)], -1)
+        origin = points[0].double() - slopes @ torch.cat([identity, expression]).double()
+        return cls(origin.cpu(), by_identity.cpu(), by_expression.cpu())  # where the solver runs
 
     @classmethod
     def _around_curved(
@@ -59,3 +69,8 @@ class LandmarkSurface:
     def points(self, identity: Tensor, expression: Tensor) -> Tensor:
         """Positions [L, 3] in model space, mm."""
         return self.origin + self.identity @ identity + self.expression @ expression
+
+
+_recent: list[
+    tuple[FaceModel, LandmarkEmbedding, LandmarkSurface]
+] = []  # asked for last; identity, not equality

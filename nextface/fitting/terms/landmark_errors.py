@@ -18,6 +18,7 @@ from nextface.models.face_model import LandmarkErrors
 from nextface.scene import Camera
 
 POINT_ERROR = 0.012  # standard deviation of a landmark's own error, as a fraction of the face's size
+COMPARED = 0.5  # of measured errors, what is left where the detector has looked at a picture of the fit, too
 INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
 OUTLIER = 0.02  # of the face's size, beyond which stage 2 counts a point's own offset linearly
 
@@ -47,7 +48,12 @@ class LandmarkWhitening:
 
     @classmethod
     def of(
-        cls, trust: Tensor, errors: LandmarkErrors | None, camera: Camera, face_size: float
+        cls,
+        trust: Tensor,
+        errors: LandmarkErrors | None,
+        camera: Camera,
+        face_size: float,
+        compared: bool = False,
     ) -> LandmarkWhitening:
         """Of one photo's landmarks.
 
@@ -57,15 +63,18 @@ class LandmarkWhitening:
         errors: what is known of the detector, or None: then errors are taken for independent.
         camera: with the head's pose, whose upright axis tells the face's in the photo.
         face_size: pixels.
+        compared: whether the landmarks come from comparing two pictures of nearly the same face, in which the
+            detector errs nearly alike.
         """
+        remaining = COMPARED if compared else 1.0
         count = trust.sum().clamp(1e-9, INDEPENDENT_LANDMARKS)
         variance = POINT_ERROR**2 * trust.sum() / count
-        if errors is None:
-            bias, modes = trust.new_zeros(len(trust), 2), trust.new_zeros(2 * len(trust), 0)
-        else:
-            bias = errors.bias.to(trust) * face_size
-            modes = errors.modes.to(trust).flatten(0, 1)
-            variance = variance + trust * errors.spread.to(trust).square()
+        bias, modes = trust.new_zeros(len(trust), 2), trust.new_zeros(2 * len(trust), 0)
+        if errors is not None:
+            modes = remaining * errors.modes.to(trust).flatten(0, 1)
+            variance = variance + trust * (remaining * errors.spread.to(trust)).square()
+            if not compared:
+                bias = errors.bias.to(trust) * face_size
         scale = (trust / variance).sqrt()
         common, sizes, _ = torch.linalg.svd(scale.repeat_interleave(2)[:, None] * modes, full_matrices=False)
         kept = (1 + sizes.square()).rsqrt()

@@ -26,6 +26,7 @@ class ShotOnModel:
     shot: Shot
     model: FaceModel
     embedding: LandmarkEmbedding
+    compared: Tensor | None = None  # [L, 2] pixels: where landmarks belong by `second_look`; None: not compared
 
     @property
     def observation(self) -> Observation:
@@ -42,10 +43,10 @@ class ShotOnModel:
         """What is known of the focal length."""
         return self.shot.lens
 
-    @cached_property
-    def detected(self) -> Tensor:
-        """The points [L, 2] in pixels that have a place on the model."""
-        return self.landmarks.points[self.embedding.indices]
+    @property
+    def targets(self) -> Tensor:
+        """Where the model's landmarks belong, [L, 2] pixels: where they were detected, or compared."""
+        return self.landmarks.points[self.embedding.indices] if self.compared is None else self.compared
 
     @cached_property
     def expected_expression(self) -> Tensor:
@@ -61,18 +62,19 @@ class ShotOnModel:
         return landmark_points(vertices, self.model, self.embedding)
 
     def offsets(self, vertices: Tensor, camera: Camera) -> Tensor:
-        """Offsets [L, 2] in pixels of the landmarks on vertices [1, V, 3] from the detected ones."""
-        return camera.project(self.points(vertices))[0] - self.detected
+        """Offsets [L, 2] in pixels of the landmarks on vertices [1, V, 3] from their targets."""
+        return camera.project(self.points(vertices))[0] - self.targets
 
     def posed(self, state: Reconstruction) -> PosedShot:
         """This, with what the pose of the photo's reconstruction (N = 1) says of the landmarks' errors."""
         trust = landmark_weights(state.scene(), self.embedding)
         size = self.landmarks.face_size
-        whitening = LandmarkWhitening.of(trust, self.embedding.errors, state.camera(), size)
-        return PosedShot(self.shot, self.model, self.embedding, whitening)
+        compared = self.compared is not None
+        whitening = LandmarkWhitening.of(trust, self.embedding.errors, state.camera(), size, compared)
+        return PosedShot(self.shot, self.model, self.embedding, self.compared, whitening=whitening)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PosedShot(ShotOnModel):
     """A photo on a model whose pose is about known."""
 

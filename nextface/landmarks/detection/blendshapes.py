@@ -31,3 +31,10 @@ NAMES: tuple[str, ...] = (
     *("mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft"),
     *("mouthUpperUpRight", "noseSneerLeft", "noseSneerRight"),
 )
+
+
+def mirrored_name(name: str) -> str:
+    """The expression that a mirror shows in place of one, by ARKit's names."""
+    swapped = {"Left": "Right", "Right": "Left"}
+    side = next((end for end in swapped if name.endswith(end)), None)
+    return name if side is None else name.removesuffix(side) + swapped[side]

@@ -11,6 +11,7 @@ import numpy as np
 
 from nextface.errors import ConfigError, FaceNotFoundError, MissingPartError
 from nextface.landmarks.detection.picture import save_searched
+from nextface.landmarks.detection.several_looks import averaged, can_average
 from nextface.landmarks.detection.tiles import FaceDetector, search
 from nextface.landmarks.detection.upright import UprightFaces, search_upright
 from nextface.landmarks.points import Landmarks, face_width
@@ -28,8 +29,8 @@ SMALLEST_FACE = 48  # pixels across the outline, below which there is nothing to
 class Detection:
     """What was found in a photo."""
 
-    landmarks: Landmarks  # the face to reconstruct, in photo pixels
-    faces: tuple[Landmarks, ...]  # every face found, largest first; `landmarks` is one of them
+    landmarks: Landmarks  # the face to reconstruct, in photo pixels, looked at closely
+    faces: tuple[Landmarks, ...]  # every face found at first sight, largest first
     notes: tuple[str, ...] = ()  # what the user should know, one sentence or two each
     turns: int = 0  # by how many right angles the photo was turned, anticlockwise; all points are in it then
 
@@ -91,29 +92,35 @@ def detect(
     MissingPartError: a package or file of the detector is not here.
     """
     rgb = np.round(photo.srgb * 255).astype(np.uint8)
+    chosen = face or 0
     with ExitStack() as alone:
         finder, known = (detectors or alone.enter_context(closing(Detectors()))).get(detector)
         found = (
-            search_upright(finder, rgb, face or 0)
+            search_upright(finder, rgb, chosen)
             if may_turn
-            else UprightFaces(search(finder, rgb, wanted=(face or 0) + 1), 0)
+            else UprightFaces(search(finder, rgb, wanted=chosen + 1), 0)
         )
-    faces, rgb = found.faces, np.ascontiguousarray(np.rot90(rgb, found.turns))
+        faces, rgb = found.faces, np.ascontiguousarray(np.rot90(rgb, found.turns))
+        usable = bool(faces) and 0 <= chosen < len(faces) and face_width(faces[chosen]) >= SMALLEST_FACE
+        landmarks = _seen_closely(finder, rgb, faces[chosen]) if usable else None
     notes = list(known)
-    chosen = face or 0
-    usable = bool(faces) and 0 <= chosen < len(faces) and face_width(faces[chosen]) >= SMALLEST_FACE
     saved = ""
-    if searched_path is not None and (not usable or len(faces) > 1):
+    if searched_path is not None and (landmarks is None or len(faces) > 1):
         save_searched(searched_path, rgb, faces)
         saved = f" The picture that was searched is {searched_path}."
-    if not usable:
+    if landmarks is None:
         raise FaceNotFoundError(_why_not(photo, faces, chosen) + saved)
     if len(faces) > 1 and face is None:
         notes.append(
             f"There are {len(faces)} faces in {photo.path}; the largest is taken. Choose another with "
             f"`--face N`, N from 0 (the largest) to {len(faces) - 1}.{saved}"
         )
-    return Detection(faces[chosen], tuple(faces), tuple(notes), found.turns)
+    return Detection(landmarks, tuple(faces), tuple(notes), found.turns)
+
+
+def _seen_closely(finder: FaceDetector, rgb: np.ndarray, face: Landmarks) -> Landmarks:
+    """A face that was found, with the mean of several looks at it where its detector allows that."""
+    return (averaged(finder, rgb, face) if can_average(face) else None) or face
 
 
 def detector_status() -> dict[str, str | None]:

@@ -238,13 +238,8 @@ class Run:
             watcher = Watcher(watch.counts(bar.advance), watch.keep)
             shots = self._compared(start)
             if config.lightTransfer and not config.visibilityGradients and can_transfer(renderer):
-                fitted = fit_by_gauss_newton(start, shots, renderer, settings, watcher)
-            else:
-                fitted = fit_statistical(start, shots, self._still_renderer(start), settings, watcher)
-        # Shading moves lids and lips, too, which are small and unlike the model's: landmarks know them better.
-        return refit_landmarks(
-            fitted, self._compared(fitted), config.iterStep1, False, lambda _: None, ("identity", "focal")
-        )
+                return fit_by_gauss_newton(start, shots, renderer, settings, watcher)
+            return fit_statistical(start, shots, self._still_renderer(start), settings, watcher)
 
     def _compared(self, state: Reconstruction) -> list[ShotOnModel]:
         """The photos, with their landmarks compared with those in pictures of a state."""

@@ -90,14 +90,8 @@ def refit_landmarks(
     max_steps: int,
     optimize_focal: bool,
     progress: Callable[[float], None],
-    held: Sequence[str] = (),
 ) -> Reconstruction:
-    """The same from a reconstruction that is about right, poses and all.
-
-    Parameters
-    ----------
-    held: names of parameters that stay as they are.
-    """
+    """The same from a reconstruction that is about right, poses and all."""
     count = len(reconstruction)
     linearisations = LINEARISATIONS if reconstruction.model.linear else CURVED_LINEARISATIONS
     steps = max(max_steps // linearisations, 1)
@@ -109,17 +103,17 @@ def refit_landmarks(
 
     for _ in range(linearisations):
         singles = [
-            with_unknowns(one, solved(problem, unknowns_of(one, problem), steps, progress, held), problem.lens)
+            with_unknowns(one, solved(problem, unknowns_of(one, problem), steps, progress), problem.lens)
             for one, problem in zip(singles, problems(), strict=True)
         ]
     sharing = reconstruction.sharing
-    shared = [name for name in sharing.common(UNKNOWNS) if name not in held]
+    shared = sharing.common(UNKNOWNS)
     for _ in range(MERGES if shared else 0):
         posed = problems()
         unknown = [unknowns_of(one, problem) for one, problem in zip(singles, posed, strict=True)]
-        unknown = _merged(posed, unknown, sharing, shared, held)
+        unknown = _merged(posed, unknown, sharing, shared)
         singles = [
-            with_unknowns(one, solved(problem, vector, steps, progress, (*shared, *held)), problem.lens)
+            with_unknowns(one, solved(problem, vector, steps, progress, shared), problem.lens)
             for one, problem, vector in zip(singles, posed, unknown, strict=True)
         ]
     return reconstruction.with_parameters(sharing.joined([one.parameters for one in singles]))
@@ -130,7 +124,6 @@ def _merged(
     unknown: Sequence[Tensor],
     sharing: Sharing,
     shared: Sequence[str],
-    held: Sequence[str],
 ) -> list[Tensor]:
     """All photos' unknowns, with the values of those shared that fit all photos and the identity's prior."""
     place = problems[0].chosen(shared)
@@ -138,7 +131,7 @@ def _merged(
     parts = []
     for photo, (problem, vector) in enumerate(zip(problems, unknown, strict=True)):
         shares = {name: sharing.share(name, photo) for name in UNKNOWNS}
-        precision, weighted = problem.about(shared, vector, shares, held)
+        precision, weighted = problem.about(shared, vector, shares)
         if "identity" in shared and photo in sharing.firsts("identity"):
             precision[: sizes["identity"], : sizes["identity"]] += torch.eye(sizes["identity"]).double()
         parts.append(GroupEquations(sharing.groups_of(sizes, photo), precision, -weighted))

@@ -88,11 +88,7 @@ class LandmarkProblem:
         return torch.cat([torch.arange(0), *(places[name] for name in names)])
 
     def about(
-        self,
-        shared: Sequence[str],
-        unknown: Tensor,
-        shares: Mapping[str, float],
-        held: Sequence[str] = (),
+        self, shared: Sequence[str], unknown: Tensor, shares: Mapping[str, float]
     ) -> tuple[Tensor, Tensor]:
         """Precision matrix [S, S] of what is shared, and that times its best value [S], from this photo alone.
 
@@ -102,7 +98,6 @@ class LandmarkProblem:
         ----------
         shared: names of parameters. Where the identity is one of them, its prior is left out.
         shares: by parameter, the part of its prior that this photo carries.
-        held: names of parameters that stand still.
         """
         place, size = self.chosen(shared), len(unknown)
         jacobian, residuals = self.jacobian(unknown), self.residuals(unknown)
@@ -117,8 +112,7 @@ class LandmarkProblem:
         lower, upper = (torch.from_numpy(bound) for bound in self.bounds())
         free = (unknown > lower + AT_BOUND) & (unknown < upper - AT_BOUND)
         free[place] = False
-        free[self.chosen(held)] = False
-        if "identity" not in (*shared, *held):
+        if "identity" not in shared:
             identity = self.chosen(["identity"])
             jacobian = torch.cat([torch.eye(len(identity), size).double(), jacobian])
             residuals = torch.cat([unknown[identity], residuals])

@@ -24,9 +24,7 @@ from nextface.photos.shot import Shot
 from nextface.scene.colour import linear_to_srgb
 from renderers.renderer import Renderer
 
-SAMPLES = (
-    32  # light paths a pixel; with twice as many, points move by a tenth of what they move from photo to fit
-)
+SAMPLES = 32  # light paths a pixel; their noise moves points by a tenth of what separates photo and fit
 
 
 @dataclass(frozen=True)

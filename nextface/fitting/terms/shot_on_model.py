@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -26,7 +26,7 @@ class ShotOnModel:
     shot: Shot
     model: FaceModel
     embedding: LandmarkEmbedding
-    compared: Tensor | None = None  # [L, 2] pixels: where landmarks belong by `second_look`; None: not compared
+    compared: Tensor | None = field(default=None, kw_only=True)  # [L, 2] pixels, by `second_look`; None: not
 
     @property
     def observation(self) -> Observation:
@@ -71,10 +71,10 @@ class ShotOnModel:
         size = self.landmarks.face_size
         compared = self.compared is not None
         whitening = LandmarkWhitening.of(trust, self.embedding.errors, state.camera(), size, compared)
-        return PosedShot(self.shot, self.model, self.embedding, self.compared, whitening=whitening)
+        return PosedShot(self.shot, self.model, self.embedding, whitening, compared=self.compared)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PosedShot(ShotOnModel):
     """A photo on a model whose pose is about known."""
 

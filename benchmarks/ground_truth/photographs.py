@@ -24,7 +24,7 @@ from nextface.scene.geometry import focal_pixels
 Array = NDArray[np.float64]
 
 EXPOSURE = 0.7  # what a white, matte card shows under uniform light that meters 1
-SAMPLES, RELIT_SAMPLES = 144, 64  # light paths a pixel; multi-jittered ones count about ten times
+SAMPLES = 144, 64  # light paths a pixel of photos and relit pictures; multi-jittered ones count about ten times
 YAW, PITCH, ROLL = 35.0, 12.0, 8.0  # degrees, at most
 FOCAL_35MM = (35.0, 100.0)
 FILLED = (0.40, 0.65)  # of the picture's height, by the face from forehead to chin
@@ -60,7 +60,9 @@ def random_view(landmarks: Array, size: int, random: np.random.Generator) -> Vie
     return View(turned(yaw, pitch, roll).as_matrix(), (top + chin) / 2, np.array([*aside, depth]), focal)
 
 
-def photograph(case: Case, head: Head, template: Array, folder: Path, size: int) -> GroundTruth:
+def photograph(
+    case: Case, head: Head, template: Array, folder: Path, size: int, samples: tuple[int, int] = SAMPLES
+) -> GroundTruth:
     """Photograph a head, and write its JPEG and its record into a folder.
 
     Parameters
@@ -70,6 +72,7 @@ def photograph(case: Case, head: Head, template: Array, folder: Path, size: int)
     template: MediaPipe's 478 points on the average head of the head's source, [478, 3] mm.
     folder: where the files go.
     size: pixels of the photo's sides.
+    samples: light paths a pixel of the photo and of relit pictures, squares.
     """
     random = np.random.default_rng(case.view_seed)
     look = paint(head, template, case.tone, case.head_seed)
@@ -82,9 +85,9 @@ def photograph(case: Case, head: Head, template: Array, folder: Path, size: int)
     wet = Surface(placed, head.triangles[~soft], look.colour, look.roughness, WET_F0 / 0.08)
     studio = Studio([skin, wet, _clothes(head, view, random)], view.focal, size)
     light = environment(case.light, case.light_seed)
-    image = studio.radiance(light, SAMPLES, case.view_seed)
+    image = studio.radiance(light, samples[0], case.view_seed)
     relit = [
-        studio.radiance(other, RELIT_SAMPLES, case.view_seed + 10_000 * (1 + number))[..., :3]
+        studio.radiance(other, samples[1], case.view_seed + 10_000 * (1 + number))[..., :3]
         for number, other in enumerate(relighting_environments())
     ]
     sightings = studio.sightings(case.view_seed)

@@ -20,7 +20,7 @@ from nextface.export.debug import write_debug
 from nextface.export.files import write_json
 from nextface.export.folder import compare, draw, write_results
 from nextface.export.plots import plot_losses
-from nextface.fitting.landmarks.coarse import fit_landmarks, refit_landmarks
+from nextface.fitting.landmarks.coarse import fit_landmarks
 from nextface.fitting.landmarks.illumination import guess_light
 from nextface.fitting.landmarks.plausibility import check_landmarks_fit
 from nextface.fitting.landmarks.second_look import SecondLook
@@ -55,7 +55,6 @@ from nextface.system.versions import versions
 from renderers.renderer import Renderer
 
 EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
-COMPARISONS = 1  # of the landmarks with those in pictures of the fit, in stage 1
 EVEN_RADIANCE = 1.0  # of the light before anything is known about it
 
 
@@ -206,18 +205,15 @@ class Run:
     def _coarse(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config, count = self.config, len(self.shots)
         fits = 1 if count == 1 else 2 * count
-        steps = config.iterStep1
-        with self.progress.stage("1 landmarks", fits * steps * (1 + COMPARISONS)) as bar:
-            free, each = config.optimizeFocalLength, watch.counts(bar.advance)
-            fitted = fit_landmarks(start, self._on_model, steps, free, each)
-            check_landmarks_fit(fitted, self._on_model)
-            fitted = self._lit(fitted)
-            for _ in range(COMPARISONS):
-                fitted = self._lit(refit_landmarks(fitted, self._compared(fitted), steps, free, each))
-        return fitted
-
-    def _lit(self, fitted: Reconstruction) -> Reconstruction:
-        """With a first guess of the light."""
+        with self.progress.stage("1 landmarks", fits * config.iterStep1) as bar:
+            fitted = fit_landmarks(
+                start,
+                self._on_model,
+                config.iterStep1,
+                config.optimizeFocalLength,
+                watch.counts(bar.advance),
+            )
+        check_landmarks_fit(fitted, self._on_model)
         lit = [guess_light(fitted[photo], shot.observation) for photo, shot in enumerate(self.shots)]
         return fitted.with_parameters(fitted.sharing.joined([single.parameters for single in lit]))
 
@@ -236,9 +232,10 @@ class Run:
         renderer = self.equipment.renderer
         with self.progress.stage("2 statistical model", config.iterStep2) as bar:
             watcher = Watcher(watch.counts(bar.advance), watch.keep)
-            shots = self._compared(start)
             if config.lightTransfer and not config.visibilityGradients and can_transfer(renderer):
-                return fit_by_gauss_newton(start, shots, renderer, settings, watcher)
+                shots, look = self._on_model, self._compared
+                return fit_by_gauss_newton(start, shots, renderer, settings, watcher, look)
+            shots = self._compared(start)
             return fit_statistical(start, shots, self._still_renderer(start), settings, watcher)
 
     def _compared(self, state: Reconstruction) -> list[ShotOnModel]:

@@ -26,6 +26,7 @@ from renderers.settings import Settings
 ICT = Path(__file__).parents[3] / "shared" / "models" / "ict_facekit" / "FaceXModel"
 CASE = "ict_medium_3"  # of those for tuning
 SIZE = 160
+SAMPLES = 36, 16  # light paths a pixel: a quarter, for speed
 
 
 @pytest.mark.skipif(
@@ -34,7 +35,7 @@ SIZE = 160
 def test_a_photo_of_a_known_head_is_reconstructed_as_well_as_before(tmp_path: Path) -> None:
     case = next(case for case in plan() if case.name == CASE)
     head = IctModel(ICT).head(case.head_seed)
-    truth = photograph(case, head, average_landmarks(head), tmp_path, SIZE)
+    truth = photograph(case, head, average_landmarks(head), tmp_path, SIZE, SAMPLES)
     config = Config(device="cpu", textureResolution=256, rtSamples=16)
     found = reconstruct(truth.photo, tmp_path, config)
     assert found.folder is not None

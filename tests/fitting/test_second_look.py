@@ -13,14 +13,18 @@ from made_shots import made_shot, on_model
 from rendered_photo import person
 from torch import Tensor
 
-from nextface.fitting.landmarks.coarse import refit_landmarks
+from nextface.fitting.landmarks.coarse import fit_landmarks
 from nextface.fitting.landmarks.second_look import SecondLook
+from nextface.fitting.statistical import gauss_newton
+from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
 from nextface.fitting.terms.shot_on_model import ShotOnModel
+from nextface.fitting.terms.watcher import Watcher
 from nextface.landmarks.detection.faces import Detectors
 from nextface.landmarks.detection.several_looks import averaged
 from nextface.landmarks.embedding.views import picture_of
 from nextface.models import create as create_model
 from nextface.person.reconstruction import Reconstruction
+from nextface.scene.raster import rasterize_scene
 from renderers.vertex.renderer import VertexRenderer
 
 SIZE = 192
@@ -82,17 +86,50 @@ def test_comparison_is_nearer_to_the_truth_than_detection(
     assert by_comparison < 0.25 * float((projected(wrong, shot) - there).norm(dim=1).mean())
 
 
-def test_refitted_landmarks_are_where_the_truth_is(
+def test_landmarks_fitted_to_a_comparison_are_where_the_truth_is(
     truth: Reconstruction, wrong: Reconstruction, shot: ShotOnModel, detectors: Detectors
 ) -> None:
     """Expression and pose return."""
     compared = SecondLook(VertexRenderer(), detectors, 0).compared(wrong, [shot])
-    found = refit_landmarks(wrong, compared, 20, True, lambda _: None)
+    found = fit_landmarks(wrong, compared, 20, True, lambda _: None)
     there = projected(truth, shot)
     before, after = (float((projected(state, shot) - there).norm(dim=1).mean()) for state in (wrong, found))
     assert after < 0.3 * before
     gaze = truth.model.expression_names.index("eyeLookOutLeft")
     assert float(found.parameters.expression[0, gaze]) < 0.15
+
+
+def test_stage_2_comes_nearer_to_the_truth_with_a_second_look(
+    truth: Reconstruction,
+    wrong: Reconstruction,
+    shot: ShotOnModel,
+    detectors: Detectors,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is asked for once, when the skin has its colour."""
+    for name, value in {"WORKING_PIXELS": (200, 600), "ENOUGH": 0.3, "ENOUGH_OF_COLOUR": 0.1}.items():
+        monkeypatch.setattr(gauss_newton, name, value)  # for speed
+    mask = rasterize_scene(truth.scene()).triangle >= 0
+    shot = replace(shot, shot=replace(shot.shot, observation=replace(shot.shot.observation, mask=mask)))
+    settings = StatisticalSettings(StatisticalWeights(5.0, 1.5, 12.0, 0.2, 0.2), 60, optimize_focal=True)
+    look, asked = SecondLook(VertexRenderer(), detectors, 0), []
+
+    def second_look(state: Reconstruction) -> list[ShotOnModel]:
+        asked.append(state)
+        return look.compared(state, [shot])
+
+    there = projected(truth, shot)
+    away = [
+        float((projected(found, shot) - there).norm(dim=1).mean())
+        for found in (
+            gauss_newton.fit_by_gauss_newton(wrong, [shot], VertexRenderer(), settings, Watcher(), chosen)
+            for chosen in (None, second_look)
+        )
+    ]
+    assert len(asked) == 1
+    off = [float((state.parameters.albedo - truth.parameters.albedo).norm()) for state in (wrong, asked[0])]
+    assert off[1] < off[0]
+    assert away[1] < 0.7 * away[0]
 
 
 def test_what_is_not_compared(wrong: Reconstruction, shot: ShotOnModel, detectors: Detectors) -> None:

@@ -74,28 +74,15 @@ def fit_landmarks(
     optimize_focal: whether focal lengths may leave their prior means.
     progress: called with a photo's cost after each evaluation.
     """
-    singles = [reconstruction[photo] for photo in range(len(reconstruction))]
+    count = len(reconstruction)
+    linearisations = LINEARISATIONS if reconstruction.model.linear else CURVED_LINEARISATIONS
+    steps = max(max_steps // linearisations, 1)
+    singles = [reconstruction[photo] for photo in range(count)]
     start = [_start_pose(one, shot) for one, shot in zip(singles, shots, strict=True)]
     singles = [
         with_unknowns(one, torch.cat([one.parameters.identity[0].double().cpu(), pose]), shot.lens)
         for one, pose, shot in zip(singles, start, shots, strict=True)
     ]
-    posed = reconstruction.with_parameters(reconstruction.sharing.joined([one.parameters for one in singles]))
-    return refit_landmarks(posed, shots, max_steps, optimize_focal, progress)
-
-
-def refit_landmarks(
-    reconstruction: Reconstruction,
-    shots: Sequence[ShotOnModel],
-    max_steps: int,
-    optimize_focal: bool,
-    progress: Callable[[float], None],
-) -> Reconstruction:
-    """The same from a reconstruction that is about right, poses and all."""
-    count = len(reconstruction)
-    linearisations = LINEARISATIONS if reconstruction.model.linear else CURVED_LINEARISATIONS
-    steps = max(max_steps // linearisations, 1)
-    singles = [reconstruction[photo] for photo in range(count)]
 
     def problems() -> list[LandmarkProblem]:
         """Every photo's problem, linearised around its present state."""
@@ -120,10 +107,7 @@ def refit_landmarks(
 
 
 def _merged(
-    problems: Sequence[LandmarkProblem],
-    unknown: Sequence[Tensor],
-    sharing: Sharing,
-    shared: Sequence[str],
+    problems: Sequence[LandmarkProblem], unknown: Sequence[Tensor], sharing: Sharing, shared: Sequence[str]
 ) -> list[Tensor]:
     """All photos' unknowns, with the values of those shared that fit all photos and the identity's prior."""
     place = problems[0].chosen(shared)

@@ -15,7 +15,7 @@ to nothing. Then the geometry moves with them, and rays are traced again after e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -59,12 +59,18 @@ def fit_by_gauss_newton(
     renderer: Transferable,
     settings: StatisticalSettings,
     watcher: Watcher,
+    second_look: Callable[[Reconstruction], Sequence[ShotOnModel]] | None = None,
 ) -> Reconstruction:
     """The reconstruction with all statistical parameters fitted to its photos together.
 
     Parameters are those of `nextface.fitting.statistical.adam.fit_statistical`, with two differences: the
     renderer only says what is reflected and what casts shadows, and there are fewer iterations where the loss
     stops falling sooner.
+
+    Parameters
+    ----------
+    second_look: the photos with landmarks that were compared with those of a state; asked after the smallest
+        size, when colours are about right.
 
     Raises
     ------
@@ -82,6 +88,8 @@ def fit_by_gauss_newton(
             if not steps.left:
                 break
             last = None  # its images are large
+            if number == 1 and second_look is not None:
+                in_pose = posed(second_look(current), current)
             photos = [
                 PhotoProblem(
                     WorkingPhoto.of(shot.observation, pixels),

@@ -18,7 +18,7 @@ from nextface.models.face_model import LandmarkErrors
 from nextface.scene import Camera
 
 POINT_ERROR = 0.012  # standard deviation of a landmark's own error, as a fraction of the face's size
-COMPARED = 0.5  # of measured errors, what is left where the detector has looked at a picture of the fit, too
+COMPARED = 0.75  # of measured errors, what is left where the detector has looked at a picture of the fit, too
 INDEPENDENT_LANDMARKS = 100  # neighbouring landmarks err together: no set counts for more than this
 OUTLIER = 0.02  # of the face's size, beyond which stage 2 counts a point's own offset linearly
 

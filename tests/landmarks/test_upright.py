@@ -12,8 +12,11 @@ from conftest import PORTRAIT
 from PIL import Image
 
 from nextface.config import Config
-from nextface.landmarks import face_box, face_width
+from nextface.landmarks import Landmarks, face_box, face_width
 from nextface.landmarks.detection import detect
+from nextface.landmarks.detection.opencv import OpenCVDetector
+from nextface.landmarks.detection.several_looks import is_steady
+from nextface.landmarks.detection.upright import search_upright, turns_of
 from nextface.photos.photo import Photo, load_photo
 from nextface.photos.shot import Shot
 from nextface.preparation.prepare import prepare
@@ -55,6 +58,38 @@ def test_a_turned_photo_gives_the_upright_crop(wide: Path, turns: int, tmp_path:
     there = Photo(wide, np.zeros((512, 700, 3), np.float32), None).to_turned(turns)
     through = other.frame.photo_to_image @ np.vstack([there, [0, 0, 1]])
     assert np.allclose(through, upright.frame.photo_to_image, atol=1.0), "it maps the pixels of the file"
+
+
+class Contrary(OpenCVDetector):
+    """Sees lying faces the wrong way round and upright ones where they are upside down, as in some busts."""
+
+    def detect(self, rgb: np.ndarray) -> list[Landmarks]:
+        """The faces; those on their sides turned by half a turn."""
+        faces = super().detect(rgb)
+        if not faces:
+            height, width = rgb.shape[:2]
+            back = np.array([[-1.0, 0.0, width], [0.0, -1.0, height]])
+            faces = [face.transformed(back) for face in super().detect(np.ascontiguousarray(rgb[::-1, ::-1]))]
+            return [face.transformed(half_turn(face)) for face in faces]
+        return [face.transformed(half_turn(face)) if turns_of(face) in (1, 3) else face for face in faces]
+
+
+def half_turn(face: Landmarks) -> np.ndarray:
+    middle = (face.points.min(0) + face.points.max(0)) / 2
+    return np.column_stack([-np.eye(2), 2 * middle])
+
+
+def test_a_face_that_several_looks_agree_on_is_not_turned(wide: Path) -> None:
+    """Whatever is seen from the sides; one that is not there, in a portrait upside down, is no such face."""
+    with Contrary() as contrary, OpenCVDetector() as plain:
+        rgb = np.asarray(Image.open(wide).convert("RGB"))
+        found = search_upright(contrary, rgb)
+        assert found.turns == 0
+        assert np.allclose(found.faces[0].points, plain.detect(rgb)[0].points)
+        assert is_steady(plain, rgb, found.faces[0])
+        upside_down = np.ascontiguousarray(rgb[::-1, ::-1])
+        astray = found.faces[0].transformed(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -20.0]]))
+        assert not is_steady(plain, upside_down, astray)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nextface.landmarks.detection.several_looks import can_average, is_steady
 from nextface.landmarks.detection.tiles import FaceDetector, search
 from nextface.landmarks.points import Landmarks, face_box
 
@@ -44,7 +45,12 @@ def search_upright(detector: FaceDetector, rgb: np.ndarray, chosen: int = 0) -> 
         return UprightFaces([], 0)
     if chosen >= len(faces):
         return UprightFaces(faces, turns)
-    more = turns_of(faces[chosen]) or _turns_seen_from_the_sides(detector, turned, faces[chosen])
+    face = faces[chosen]
+    more = turns_of(face)
+    if not more:
+        more = _turns_seen_from_the_sides(detector, turned, face)
+        if more == 2 and can_average(face) and is_steady(detector, turned, face):
+            more = 0  # bald heads and busts are seen upside down from the sides
     if more:
         again = search(detector, np.ascontiguousarray(np.rot90(turned, more)), chosen + 1)
         if chosen < len(again):

@@ -23,7 +23,7 @@ from nextface.export.plots import plot_losses
 from nextface.fitting.landmarks.coarse import fit_landmarks
 from nextface.fitting.landmarks.illumination import guess_light
 from nextface.fitting.landmarks.plausibility import check_landmarks_fit
-from nextface.fitting.landmarks.second_look import SecondLook
+from nextface.fitting.landmarks.second_look import compared_landmarks
 from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
 from nextface.fitting.refinement.space import complete, refinement_space
 from nextface.fitting.statistical.adam import fit_statistical
@@ -240,11 +240,10 @@ class Run:
 
     def _compared(self, state: Reconstruction) -> list[ShotOnModel]:
         """The photos, with their landmarks compared with those in pictures of a state."""
-        return self._second_look.compared(state, self._on_model)
-
-    @cached_property
-    def _second_look(self) -> SecondLook:
-        return SecondLook(self.equipment.renderer, self.equipment.detectors, self.config.seed)
+        equipment = self.equipment
+        return compared_landmarks(
+            state, self._on_model, equipment.renderer, equipment.detectors, self.config.seed
+        )
 
     def _refine(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config = self.config

@@ -14,7 +14,7 @@ from rendered_photo import person
 from torch import Tensor
 
 from nextface.fitting.landmarks.coarse import fit_landmarks
-from nextface.fitting.landmarks.second_look import SecondLook
+from nextface.fitting.landmarks.second_look import compared_landmarks
 from nextface.fitting.statistical import gauss_newton
 from nextface.fitting.statistical.terms import StatisticalSettings, StatisticalWeights
 from nextface.fitting.terms.shot_on_model import ShotOnModel
@@ -79,7 +79,7 @@ def test_comparison_is_nearer_to_the_truth_than_detection(
     truth: Reconstruction, wrong: Reconstruction, shot: ShotOnModel, detectors: Detectors
 ) -> None:
     """The detector's bias, which is the same in both pictures, is left out of the landmarks' targets."""
-    (compared,) = SecondLook(VertexRenderer(), detectors, 0).compared(wrong, [shot])
+    (compared,) = compared_landmarks(wrong, [shot], VertexRenderer(), detectors, 0)
     there = projected(truth, shot)
     by_comparison, by_detection = (float((one.targets - there).norm(dim=1).mean()) for one in (compared, shot))
     assert by_comparison < 0.4 * by_detection
@@ -90,7 +90,7 @@ def test_landmarks_fitted_to_a_comparison_are_where_the_truth_is(
     truth: Reconstruction, wrong: Reconstruction, shot: ShotOnModel, detectors: Detectors
 ) -> None:
     """Expression and pose return."""
-    compared = SecondLook(VertexRenderer(), detectors, 0).compared(wrong, [shot])
+    compared = compared_landmarks(wrong, [shot], VertexRenderer(), detectors, 0)
     found = fit_landmarks(wrong, compared, 20, True, lambda _: None)
     there = projected(truth, shot)
     before, after = (float((projected(state, shot) - there).norm(dim=1).mean()) for state in (wrong, found))
@@ -112,11 +112,11 @@ def test_stage_2_comes_nearer_to_the_truth_with_a_second_look(
     mask = rasterize_scene(truth.scene()).triangle >= 0
     shot = replace(shot, shot=replace(shot.shot, observation=replace(shot.shot.observation, mask=mask)))
     settings = StatisticalSettings(StatisticalWeights(5.0, 1.5, 12.0, 0.2, 0.2), 60, optimize_focal=True)
-    look, asked = SecondLook(VertexRenderer(), detectors, 0), []
+    asked = []
 
     def second_look(state: Reconstruction) -> list[ShotOnModel]:
         asked.append(state)
-        return look.compared(state, [shot])
+        return compared_landmarks(state, [shot], VertexRenderer(), detectors, 0)
 
     there = projected(truth, shot)
     away = [
@@ -134,11 +134,10 @@ def test_stage_2_comes_nearer_to_the_truth_with_a_second_look(
 
 def test_what_is_not_compared(wrong: Reconstruction, shot: ShotOnModel, detectors: Detectors) -> None:
     """Points from a file are what the user wants; in a photo without a face there is nothing to compare."""
-    look = SecondLook(VertexRenderer(), detectors, 0)
     given = replace(shot, shot=replace(shot.shot, landmarks=replace(shot.landmarks, given=True)))
-    assert look.compared(wrong, [given])[0] is given
+    assert compared_landmarks(wrong, [given], VertexRenderer(), detectors, 0)[0] is given
     grey = replace(shot.shot.observation, srgb=torch.full((SIZE, SIZE, 3), 0.5))
     nobody = replace(shot, shot=replace(shot.shot, observation=grey))
-    (found,) = SecondLook(VertexRenderer(), detectors, 0).compared(wrong, [nobody])
+    (found,) = compared_landmarks(wrong, [nobody], VertexRenderer(), detectors, 0)
     assert found.compared is None
     assert np.array_equal(found.targets.numpy(), shot.targets.numpy())

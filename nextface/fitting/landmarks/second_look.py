@@ -9,7 +9,7 @@ landmarks on the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,47 +27,36 @@ from renderers.renderer import Renderer
 SAMPLES = 32  # light paths a pixel; their noise moves points by a tenth of what separates photo and fit
 
 
-@dataclass(frozen=True)
-class SecondLook:
-    """Looks at photos and at pictures of their reconstructions with the same eyes."""
+@torch.no_grad()
+def compared_landmarks(
+    state: Reconstruction, shots: Sequence[ShotOnModel], renderer: Renderer, detectors: Detectors, seed: int
+) -> list[ShotOnModel]:
+    """The photos, with where the model's landmarks belong by comparison with a reconstruction of them.
 
-    renderer: Renderer
-    detectors: Detectors
-    seed: int
-    _in_photo: dict[int, np.ndarray | None] = field(default_factory=dict)  # [P, 2] by number of the photo
+    Those stay as they are whose landmarks were given in a file, come from a detector whose points cannot be
+    averaged, or in which it does not see both faces.
+    """
+    return [_compared(state[photo], shot, renderer, detectors, seed) for photo, shot in enumerate(shots)]
 
-    @torch.no_grad()
-    def compared(self, state: Reconstruction, shots: Sequence[ShotOnModel]) -> list[ShotOnModel]:
-        """The photos, with where the model's landmarks belong by comparison with a reconstruction of them.
 
-        Those stay as they are whose landmarks were given in a file, come from a detector whose points cannot be
-        averaged, or in which it does not see both faces.
-        """
-        return [self._compared(state[photo], shot, photo) for photo, shot in enumerate(shots)]
+def _compared(
+    single: Reconstruction, shot: ShotOnModel, renderer: Renderer, detectors: Detectors, seed: int
+) -> ShotOnModel:
+    expected = Landmarks(shot.landmarks.detector, shot.landmarks.points.double().cpu().numpy())
+    if shot.landmarks.given or not can_average(expected):
+        return shot
+    detector, _ = detectors.get(expected.detector)
+    in_photo = averaged(detector, shot.shot.srgb8, expected)
+    in_picture = averaged(detector, _picture(single, shot.shot, renderer, seed), expected)
+    if in_photo is None or in_picture is None:
+        return shot
+    here = single.camera().project(shot.points(single.vertices()))[0]
+    difference = torch.from_numpy(in_photo.points - in_picture.points).to(here)
+    return replace(shot, compared=here + difference[shot.embedding.indices])
 
-    def _compared(self, single: Reconstruction, shot: ShotOnModel, photo: int) -> ShotOnModel:
-        expected = Landmarks(shot.landmarks.detector, shot.landmarks.points.double().cpu().numpy())
-        if shot.landmarks.given or not can_average(expected):
-            return shot
-        if photo not in self._in_photo:
-            self._in_photo[photo] = self._seen(shot.shot.srgb8, expected)
-        in_photo = self._in_photo[photo]
-        in_picture = None if in_photo is None else self._seen(self._picture(single, shot.shot), expected)
-        if in_photo is None or in_picture is None:
-            return replace(shot, compared=None)
-        chosen = shot.embedding.indices
-        here = single.camera().project(shot.points(single.vertices()))[0]
-        difference = torch.from_numpy(in_photo - in_picture).to(here)
-        return replace(shot, compared=here + difference[chosen])
 
-    def _seen(self, picture: np.ndarray, expected: Landmarks) -> np.ndarray | None:
-        """The points [P, 2] of the expected face in a picture [h, w, 3] uint8; None where it is not seen."""
-        detector, _ = self.detectors.get(expected.detector)
-        found = averaged(detector, picture, expected)
-        return None if found is None else found.points
-
-    def _picture(self, single: Reconstruction, shot: Shot) -> np.ndarray:
-        """The reconstruction laid over the photo, [h, w, 3] uint8 sRGB."""
-        image: Tensor = self.renderer.render(single.scene(), SAMPLES, self.seed)[0]
-        over = image[..., :3] + (1 - image[..., 3:]) * shot.observation.linear.to(image)
-        return (linear_to_srgb(over.clamp(0, 1)) * 255).round().byte().cpu().numpy()
+def _picture(single: Reconstruction, shot: Shot, renderer: Renderer, seed: int) -> np.ndarray:
+    """The reconstruction laid over the photo, [h, w, 3] uint8 sRGB."""
+    image: Tensor = renderer.render(single.scene(), SAMPLES, seed)[0]
+    over = image[..., :3] + (1 - image[..., 3:]) * shot.observation.linear.to(image)
+    return (linear_to_srgb(over.clamp(0, 1)) * 255).round().byte().cpu().numpy()

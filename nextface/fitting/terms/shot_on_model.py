@@ -26,7 +26,8 @@ class ShotOnModel:
     shot: Shot
     model: FaceModel
     embedding: LandmarkEmbedding
-    compared: Tensor | None = field(default=None, kw_only=True)  # [L, 2] pixels, by `second_look`; None: not
+    # Where landmarks belong by comparison with a fit (`second_look`), [L, 2] pixels; None: not compared.
+    compared: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def observation(self) -> Observation:

@@ -25,7 +25,7 @@ from renderers.settings import Settings
 
 ICT = Path(__file__).parents[3] / "shared" / "models" / "ict_facekit" / "FaceXModel"
 CASE = "ict_medium_3"  # of those for tuning
-SIZE = 160
+SIZE = 128
 SAMPLES = 36, 16  # light paths a pixel: a quarter, for speed
 
 

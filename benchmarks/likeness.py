@@ -25,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.scoring.likeness import PARTS, Likeness, compare_faces, sheet
+from benchmarks.scoring.likeness import COLUMNS, Likeness, compare_faces, sheet
 from benchmarks.scoring.tables import markdown, mean
 from nextface.config import Config
 from nextface.errors import NextFaceError
@@ -67,14 +67,14 @@ def main() -> None:
 
 def table(found: dict[str, Likeness]) -> str:
     """A Markdown table of all photos, with their means."""
-    titles = ["photo", *(f"{part}, %" for part in PARTS), *(f"{area}, dB" for area in AREAS)]
+    titles = ["photo", *(f"{part}, %" for part in COLUMNS), *(f"{area}, dB" for area in AREAS)]
     rows = [
-        [name, *(_written(one.offsets[part]) for part in PARTS), *(f"{one.psnr[area]:.1f}" for area in AREAS)]
+        [name, *(_written(one.offsets[part]) for part in COLUMNS), *(f"{one.psnr[area]:.1f}" for area in AREAS)]
         for name, one in found.items()
     ]
     offsets = [
         _written(mean(one.offsets[part] for one in found.values() if one.offsets[part] is not None))
-        for part in PARTS
+        for part in COLUMNS
     ]
     rows.append(
         ["mean", *offsets, *(f"{mean(one.psnr[area] for one in found.values()):.1f}" for area in AREAS)]

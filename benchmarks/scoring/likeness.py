@@ -29,6 +29,8 @@ PARTS = {
     "nose": MEDIAPIPE.nose,
     "all": tuple(range(MEDIAPIPE.count)),
 }
+JAW = MEDIAPIPE.contour[6:31]  # jaw and cheeks from ear to ear, without the hairline
+COLUMNS = (*PARTS, "jaw")
 SHEET = 640  # pixels, the side of each picture of a sheet
 PHOTO_COLOUR, OVERLAY_COLOUR = (60, 255, 90), (255, 60, 200)
 
@@ -41,7 +43,7 @@ class Likeness:
     overlay: np.ndarray  # [h, w, 3] uint8 sRGB, the reconstruction over the photo
     points: np.ndarray  # [478, 2] pixels, of the photo
     found_again: np.ndarray | None  # [478, 2] pixels, of the overlay; None where no face is found
-    offsets: dict[str, float | None]  # by part: mean distance, % of the outer eye distance
+    offsets: dict[str, float | None]  # % of the outer eye distance, means; of the jaw, across it
     psnr: dict[str, float]  # dB over "eyes" (openings), "mouth" (with lips) and the "rest" of the oval
 
 
@@ -60,16 +62,26 @@ def compare_faces(photo: np.ndarray, reconstruction: np.ndarray, detector: str =
     except FaceNotFoundError:
         found = None
     eyes = np.linalg.norm(np.subtract(*points[[MEDIAPIPE.right_eye[0], MEDIAPIPE.left_eye[0]]]))
-    offsets: dict[str, float | None] = dict.fromkeys(PARTS)
+    offsets: dict[str, float | None] = dict.fromkeys(COLUMNS)
     if found is not None:
         away = 100 * np.linalg.norm(found - points, axis=1) / eyes
         offsets = {part: float(away[list(numbers)].mean()) for part, numbers in PARTS.items()}
+        offsets["jaw"] = 100 * _across(points, found) / float(eyes)
     error = np.square(photo.astype(float) - overlay).mean(-1)
     psnr = {
         name: float(10 * np.log10(255.0**2 / max(error[area].mean(), 1e-3))) if area.any() else float("nan")
         for name, area in face_areas(points, *photo.shape[:2]).items()
     }
     return Likeness(photo, overlay, points, found, offsets, psnr)
+
+
+def _across(points: np.ndarray, others: np.ndarray) -> float:
+    """Mean distance of the points of the jaw from others [P, 2], across its line; along it, they slide."""
+    line = points[list(MEDIAPIPE.contour)]
+    along = np.roll(line, -1, 0) - np.roll(line, 1, 0)
+    across = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
+    away = ((others[list(MEDIAPIPE.contour)] - line) * across).sum(1)
+    return float(np.abs(away[[MEDIAPIPE.contour.index(point) for point in JAW]]).mean())
 
 
 def face_areas(points: np.ndarray, height: int, width: int) -> dict[str, np.ndarray]:

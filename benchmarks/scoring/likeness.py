@@ -29,7 +29,7 @@ PARTS = {
     "nose": MEDIAPIPE.nose,
     "all": tuple(range(MEDIAPIPE.count)),
 }
-JAW = MEDIAPIPE.contour[6:31]  # jaw and cheeks from ear to ear, without the hairline
+JAW = slice(6, 31)  # of the contour: jaw and cheeks from ear to ear, without the hairline
 COLUMNS = (*PARTS, "jaw")
 SHEET = 640  # pixels, the side of each picture of a sheet
 PHOTO_COLOUR, OVERLAY_COLOUR = (60, 255, 90), (255, 60, 200)
@@ -81,7 +81,7 @@ def _across(points: np.ndarray, others: np.ndarray) -> float:
     along = np.roll(line, -1, 0) - np.roll(line, 1, 0)
     across = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
     away = ((others[list(MEDIAPIPE.contour)] - line) * across).sum(1)
-    return float(np.abs(away[[MEDIAPIPE.contour.index(point) for point in JAW]]).mean())
+    return float(np.abs(away[JAW]).mean())
 
 
 def face_areas(points: np.ndarray, height: int, width: int) -> dict[str, np.ndarray]:

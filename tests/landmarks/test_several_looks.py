@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import PORTRAIT
 
-import nextface
 from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.landmarks import IBUG68, MEDIAPIPE, Landmarks
 from nextface.landmarks.detection import detect
@@ -19,7 +18,6 @@ from nextface.landmarks.detection.several_looks import averaged, can_average
 from nextface.models import create as create_model
 from nextface.photos.photo import load_photo
 
-PORTRAIT = Path(nextface.__file__).parent / "data" / "astronaut.png"
 PARTNER = list(MEDIAPIPE.mirror)
 
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from nextface.fitting.terms.shot_on_model import ShotOnModel
 from nextface.landmarks.detection.faces import Detectors
-from nextface.landmarks.detection.several_looks import averaged, can_average
+from nextface.landmarks.detection.several_looks import averaged
 from nextface.landmarks.points import Landmarks
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.shot import Shot
 from nextface.scene.colour import linear_to_srgb
 from renderers.renderer import Renderer
 
-SAMPLES = 32  # light paths a pixel; their noise moves points by a tenth of what separates photo and fit
+SAMPLES = 32  # light paths a pixel of the picture that is looked at
 
 
 @torch.no_grad()
@@ -42,13 +42,15 @@ def compared_landmarks(
 def _compared(
     single: Reconstruction, shot: ShotOnModel, renderer: Renderer, detectors: Detectors, seed: int
 ) -> ShotOnModel:
-    expected = Landmarks(shot.landmarks.detector, shot.landmarks.points.double().cpu().numpy())
-    if shot.landmarks.given or not can_average(expected):
+    if shot.landmarks.given:
         return shot
+    expected = Landmarks(shot.landmarks.detector, shot.landmarks.points.double().cpu().numpy())
     detector, _ = detectors.get(expected.detector)
     in_photo = averaged(detector, shot.shot.srgb8, expected)
+    if in_photo is None:
+        return shot
     in_picture = averaged(detector, _picture(single, shot.shot, renderer, seed), expected)
-    if in_photo is None or in_picture is None:
+    if in_picture is None:
         return shot
     here = single.camera().project(shot.points(single.vertices()))[0]
     difference = torch.from_numpy(in_photo.points - in_picture.points).to(here)

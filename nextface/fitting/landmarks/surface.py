@@ -30,26 +30,19 @@ class LandmarkSurface:
         for known, places, surface in _recent:  # there is one, and finding it takes half a second
             if known is model and places is embedding:
                 return surface
-        found = cls._flat(model, embedding, torch.zeros_like(identity), torch.zeros_like(expression))
+        found = cls._flat(model, embedding, len(identity), str(identity.device))
         _recent[:] = [(model, embedding, found)]
         return found
 
     @classmethod
-    def _flat(
-        cls, model: FaceModel, embedding: LandmarkEmbedding, identity: Tensor, expression: Tensor
-    ) -> LandmarkSurface:
-        """The same where slopes are the same everywhere."""
+    def _flat(cls, model: FaceModel, embedding: LandmarkEmbedding, shapes: int, device: str) -> LandmarkSurface:
+        """The same where slopes are the same everywhere, of `shapes` identity coefficients."""
         step = 0.1
-        shapes = identity.shape[0]
-        changes = torch.eye(shapes + expression.shape[0], device=identity.device) * step
+        changes = torch.eye(shapes + len(model.expression_names), device=device) * step
         changes = torch.cat([torch.zeros_like(changes[:1]), changes])
-        points = landmark_points(
-            model.vertices(identity + changes[:, :shapes], expression + changes[:, shapes:]), model, embedding
-        )
-        slopes = ((points[1:] - points[0]) / step).permute(1, 2, 0).double()
-        by_identity, by_expression = slopes.split([shapes, len(expression)], -1)
-        origin = points[0].double() - slopes @ torch.cat([identity, expression]).double()
-        return cls(origin.cpu(), by_identity.cpu(), by_expression.cpu())  # where the solver runs
+        points = landmark_points(model.vertices(changes[:, :shapes], changes[:, shapes:]), model, embedding)
+        slopes = ((points[1:] - points[0]) / step).permute(1, 2, 0).double().cpu()  # where the solver runs
+        return cls(points[0].double().cpu(), slopes[..., :shapes], slopes[..., shapes:])
 
     @classmethod
     def _around_curved(
@@ -71,6 +64,5 @@ class LandmarkSurface:
         return self.origin + self.identity @ identity + self.expression @ expression
 
 
-_recent: list[
-    tuple[FaceModel, LandmarkEmbedding, LandmarkSurface]
-] = []  # asked for last; identity, not equality
+# Those asked for last: identity, not equality, because comparing is slow.
+_recent: list[tuple[FaceModel, LandmarkEmbedding, LandmarkSurface]] = []

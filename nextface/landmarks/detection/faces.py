@@ -11,7 +11,7 @@ import numpy as np
 
 from nextface.errors import ConfigError, FaceNotFoundError, MissingPartError
 from nextface.landmarks.detection.picture import save_searched
-from nextface.landmarks.detection.several_looks import averaged, can_average
+from nextface.landmarks.detection.several_looks import averaged
 from nextface.landmarks.detection.tiles import FaceDetector, search
 from nextface.landmarks.detection.upright import UprightFaces, search_upright
 from nextface.landmarks.points import Landmarks, face_width
@@ -102,7 +102,7 @@ def detect(
         )
         faces, rgb = found.faces, np.ascontiguousarray(np.rot90(rgb, found.turns))
         usable = bool(faces) and 0 <= chosen < len(faces) and face_width(faces[chosen]) >= SMALLEST_FACE
-        landmarks = _seen_closely(finder, rgb, faces[chosen]) if usable else None
+        landmarks = (averaged(finder, rgb, faces[chosen]) or faces[chosen]) if usable else None
     notes = list(known)
     saved = ""
     if searched_path is not None and (landmarks is None or len(faces) > 1):
@@ -116,11 +116,6 @@ def detect(
             f"`--face N`, N from 0 (the largest) to {len(faces) - 1}.{saved}"
         )
     return Detection(landmarks, tuple(faces), tuple(notes), found.turns)
-
-
-def _seen_closely(finder: FaceDetector, rgb: np.ndarray, face: Landmarks) -> Landmarks:
-    """A face that was found, with the mean of several looks at it where its detector allows that."""
-    return (averaged(finder, rgb, face) if can_average(face) else None) or face
 
 
 def detector_status() -> dict[str, str | None]:

@@ -1,8 +1,8 @@
 """Landmarks that several looks at one face agree on.
 
-A detector's points jump when the picture is shifted by a pixel: by 0.8 % of the distance between the outer
-corners of the eyes on real portraits, and by as much again between a face and its mirror image. The mean of
-`LOOKS` looks at slightly different copies, half of them mirrored, stays where it is to 0.2 %.
+A single look's points are 0.6 to 0.8 % of the distance between the outer corners of the eyes away from the
+mean of many (four portraits). Means of `LOOKS` looks at slightly different copies, half of them mirrored,
+differ by 0.1 to 0.3 % between a face, its mirror image and a smaller picture of it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def averaged(detector: FaceDetector, rgb: np.ndarray, face: Landmarks) -> Landma
 
     Returns
     -------
-    None where the detector does not see the face in at least `FEWEST_LOOKS` copies.
+    None where the detector does not see the face in at least `FEWEST_LOOKS` copies, or is one whose points
+    cannot be averaged.
     """
     found = _found_again(detector, rgb, face)
     if len(found) < FEWEST_LOOKS:
@@ -78,6 +79,8 @@ def is_steady(detector: FaceDetector, rgb: np.ndarray, face: Landmarks) -> bool:
 
 def _found_again(detector: FaceDetector, rgb: np.ndarray, face: Landmarks) -> list[Landmarks]:
     """The face in each of the copies in which it is seen, in pixels of the picture."""
+    if not can_average(face):
+        return []
     cropped, to_crop = _around(rgb, face)
     found = []
     for look in _looks(face.transformed(to_crop)):
@@ -90,7 +93,12 @@ def _found_again(detector: FaceDetector, rgb: np.ndarray, face: Landmarks) -> li
 
 def _away(one: Landmarks, face: Landmarks) -> float:
     """Mean distance of points from a face's, over its size."""
-    return float(np.linalg.norm(one.points - face.points, axis=1).mean() / max(np.ptp(face.points, axis=0)))
+    return float(np.linalg.norm(one.points - face.points, axis=1).mean() / _size(face))
+
+
+def _size(face: Landmarks) -> float:
+    """The longer side of the points' bounding box, pixels."""
+    return float(np.ptp(face.points, axis=0).max())
 
 
 def _around(rgb: np.ndarray, face: Landmarks) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +109,7 @@ def _around(rgb: np.ndarray, face: Landmarks) -> tuple[np.ndarray, np.ndarray]:
     left, top = (int(np.clip(start - margin, 0, end - 1)) for start, end in ((x0, width), (y0, height)))
     right, bottom = (int(np.clip(stop + margin, 1, end)) for stop, end in ((x1, width), (y1, height)))
     part = rgb[top : max(bottom, top + 1), left : max(right, left + 1)]
-    shrink = min(SIDE * FACE_SHARE / max(np.ptp(face.points, axis=0)), 1.0)
+    shrink = min(SIDE * FACE_SHARE / _size(face), 1.0)
     across, down = (max(round(length * shrink), 1) for length in part.shape[1::-1])
     scale = np.array([across / part.shape[1], down / part.shape[0]])
     smaller = cv2.resize(part, (across, down), interpolation=cv2.INTER_AREA) if shrink < 1 else part
@@ -111,7 +119,7 @@ def _around(rgb: np.ndarray, face: Landmarks) -> tuple[np.ndarray, np.ndarray]:
 def _looks(face: Landmarks) -> list[_Look]:
     """Copies whose turns, scales and shifts fill their ranges evenly (Kronecker's sequence)."""
     middle = (face.points.min(0) + face.points.max(0)) / 2
-    scale = SIDE * FACE_SHARE / max(np.ptp(face.points, axis=0))
+    scale = SIDE * FACE_SHARE / _size(face)
     spread = 2 * (np.outer(np.arange(1, LOOKS + 1), np.sqrt([2.0, 3.0, 5.0, 7.0])) % 1) - 1
     looks = []
     for number, (turn, zoom, *shift) in enumerate(spread):

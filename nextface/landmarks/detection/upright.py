@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nextface.landmarks.detection.several_looks import can_average, is_steady
+from nextface.landmarks.detection.several_looks import is_steady
 from nextface.landmarks.detection.tiles import FaceDetector, search
 from nextface.landmarks.points import Landmarks, face_box
 
@@ -45,12 +45,7 @@ def search_upright(detector: FaceDetector, rgb: np.ndarray, chosen: int = 0) -> 
         return UprightFaces([], 0)
     if chosen >= len(faces):
         return UprightFaces(faces, turns)
-    face = faces[chosen]
-    more = turns_of(face)
-    if not more:
-        more = _turns_seen_from_the_sides(detector, turned, face)
-        if more == 2 and can_average(face) and is_steady(detector, turned, face):
-            more = 0  # bald heads and busts are seen upside down from the sides
+    more = turns_of(faces[chosen]) or _turns_seen_from_the_sides(detector, turned, faces[chosen])
     if more:
         again = search(detector, np.ascontiguousarray(np.rot90(turned, more)), chosen + 1)
         if chosen < len(again):
@@ -76,8 +71,9 @@ def _roll(face: Landmarks) -> float:
 def _turns_seen_from_the_sides(detector: FaceDetector, rgb: np.ndarray, face: Landmarks) -> int:
     """`turns_of` a face that was seen tilted or upright, as it is seen in the picture around it on either side.
 
-    2 where it is upside down from both sides, or from one of them alone; a quarter where a face that was seen
-    tilted proves to lie, because lying faces that are small are seen badly.
+    2 where it is upside down from both sides, or from one of them alone, unless looks at it as it is agree:
+    bald heads and busts are seen so. A quarter where a face that was seen tilted proves to lie, because lying
+    faces that are small are seen badly.
     """
     x0, y0, x1, y1 = face_box(face)
     margin = (x1 - x0) / 4
@@ -93,7 +89,7 @@ def _turns_seen_from_the_sides(detector: FaceDetector, rgb: np.ndarray, face: La
     if any(abs(_wrapped(roll - upright)) < AGREED for roll in rolls.values()):
         return 0  # what the other side sees is no face: upside down from there, or nearly
     if rolls and all(abs(roll) > OPPOSITE for roll in rolls.values()):
-        return 2
+        return 0 if is_steady(detector, rgb, face) else 2
     if abs(upright) > TILTED and tilts:
         turns = min(tilts, key=lambda one: abs(tilts[one]))
         return turns if abs(tilts[turns]) < TILTED else 0

@@ -11,6 +11,8 @@ from conftest import PORTRAIT
 from typer.testing import CliRunner
 
 from nextface import __version__, cli
+from nextface.commands import reconstruct
+from nextface.commands.reconstruct import summary
 from nextface.config import Config
 from nextface.errors import DivergedError, Interrupted, PhotoError
 
@@ -125,7 +127,7 @@ def test_exit_codes(
     def fail(*arguments: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_run", fail)
+    monkeypatch.setattr(reconstruct, "_run", fail)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     result = CliRunner().invoke(cli.app, ["reconstruct", "--input", "a.jpg"])
     assert result.exit_code == code
@@ -141,7 +143,7 @@ def test_verbose_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_run", fail)
+    monkeypatch.setattr(reconstruct, "_run", fail)
     result = CliRunner().invoke(cli.app, ["demo", "--verbose"])
     assert result.exit_code == 1
     assert "Traceback" in result.output
@@ -149,7 +151,7 @@ def test_verbose_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_reach_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls = []
-    monkeypatch.setattr(cli, "_run", lambda *arguments, **options: calls.append((arguments, options)))
+    monkeypatch.setattr(reconstruct, "_run", lambda *arguments, **options: calls.append((arguments, options)))
     ini = tmp_path / "some.ini"
     ini.write_text("bands = 3\nseed = 5\n")
     line = f"reconstruct --input a/b.jpg --output out --config {ini} --renderer vertex --device cpu --verbose"
@@ -170,8 +172,8 @@ def test_options_reach_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 def test_the_photo_needs_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(cli, "_run", lambda *arguments, **options: calls.append(arguments))
-    monkeypatch.setattr(cli, "_run_folder", lambda *arguments, **options: calls.append(arguments))
+    monkeypatch.setattr(reconstruct, "_run", lambda *arguments, **options: calls.append(arguments))
+    monkeypatch.setattr(reconstruct, "_run_folder", lambda *arguments, **options: calls.append(arguments))
     for words in (
         ["a/b.jpg"],
         ["--input", "a/b.jpg"],
@@ -186,7 +188,7 @@ def test_the_photo_needs_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_demo_uses_the_bundled_portrait(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(cli, "_run", lambda *arguments, **options: calls.append(arguments))
+    monkeypatch.setattr(reconstruct, "_run", lambda *arguments, **options: calls.append(arguments))
     assert CliRunner().invoke(cli.app, ["demo"]).exit_code == 0
     photo, output, config = calls[0]
     assert photo.is_file()
@@ -196,9 +198,9 @@ def test_demo_uses_the_bundled_portrait(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_summary_fits_a_screen_and_lists_what_is_there(tmp_path: Path) -> None:
     written = ("render_0.png", "mesh0.obj", "metrics.json", "checkpoints/stage1.npz")
-    text = cli._summary(tmp_path, {"seconds": 61.4, "peakMemoryMB": 900.2, "psnr": 31.25}, written)
+    text = summary(tmp_path, {"seconds": 61.4, "peakMemoryMB": 900.2, "psnr": 31.25}, written)
     assert len(text.splitlines()) < 20
     for word in ("61 s", "900 MB", "31.2 dB", str(tmp_path), "render_0.png", "mesh0.obj", "checkpoints"):
         assert word in text
     assert "envMap" not in text
-    assert "dB" not in cli._summary(tmp_path, {"seconds": 1.0, "peakMemoryMB": 1.0, "psnr": None}, written)
+    assert "dB" not in summary(tmp_path, {"seconds": 1.0, "peakMemoryMB": 1.0, "psnr": None}, written)

@@ -22,11 +22,12 @@ from nextface.photos.shot import Shot
 from nextface.preparation.prepare import prepare
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "photos"
+# The others are only turned upside down, which is harder.
 ON_THEIR_SIDES = (
     "man_turned_down",
     "woman_smile_teeth",
     "man_sunglasses",
-)  # the others upside down, which is harder
+)
 
 
 @pytest.fixture(scope="module")

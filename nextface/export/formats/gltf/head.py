@@ -15,7 +15,6 @@ import pygltflib as gltf
 import torch
 from torch import Tensor
 
-from nextface import __version__
 from nextface.export.files import png
 from nextface.export.formats.gltf.document import Document
 from nextface.export.head.posable import PosableHead, PosablePart, posable_head
@@ -41,7 +40,7 @@ def write_glb(
     ----------
     resolution: texels a side of the maps; None: as they were fitted.
     """
-    document = Document(f"nextface {__version__}")
+    document = Document("nextface")
     colours = _material(document, reconstruction, resolution)
     head = posable_head(reconstruction, photo)
     nodes = document.gltf.nodes

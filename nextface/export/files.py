@@ -32,16 +32,25 @@ def png(image: np.ndarray, bits: int = 8) -> bytes:
 
 
 def write_exr(path: Path, image: np.ndarray) -> None:
-    """Write linear radiance [H, W, 3] as OpenEXR with 32-bit floats."""
+    """Write linear values [H, W], [H, W, 3] or [H, W, 4] as OpenEXR with 32-bit floats."""
     import OpenEXR
 
-    channels = {"RGB": np.ascontiguousarray(image, dtype=np.float32)}
+    name = "Y" if image.ndim == 2 else "RGBA"[: image.shape[2]]
+    channels = {name: np.ascontiguousarray(image, dtype=np.float32)}
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     packed = io.BytesIO()
     with OpenEXR.File(header, channels) as file:
         file.write(packed)
     with replacing(path) as temporary:
         temporary.write_bytes(packed.getvalue())
+
+
+def write_hdr(path: Path, image: np.ndarray) -> None:
+    """Write linear radiance [H, W, 3] as Radiance HDR, which holds 8 bits of the largest of three colours."""
+    written, encoded = cv2.imencode(".hdr", cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2BGR))
+    assert written, "any picture of these kinds can be encoded"
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

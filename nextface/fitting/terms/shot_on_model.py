@@ -20,7 +20,7 @@ from nextface.scene import Camera, Scene
 SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
 # Lips part where the jaw opens and where they are drawn back over closed teeth, and their landmarks do not tell
 # which. The detector's score does: on renders of the embedded head it is the coefficient, to 0.1.
-JAW, JAW_SPREAD = "jawOpen", 0.02
+JAW, JAW_SPREAD = "jawOpen", 0.03
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from nextface.fitting.refinement.domains import COARSEST_LEVEL, Domain, TexelDomain, VertexDomain
 from nextface.fitting.refinement.visibility import (
+    UNLIKE_SKIN,
     faded,
     grown,
     shares,
@@ -27,9 +28,7 @@ from nextface.scene.baking import bake_vertices, texel_points
 from nextface.scene.reflectance import RANGES, from_latent, to_latent
 
 TEXELS_PER_PIXEL = 1.25  # along a side, at the surface's median pixel
-# Eyes and teeth differ more than the statistical model knows, and are never taken from the skin around them.
-UNLIKE_SKIN = ("eyes", "mouth")
-LOOSE = 0.05  # how much the regularisers count there
+LOOSE = 0.05  # how much the regularisers count in `UNLIKE_SKIN`
 SURELY_SEEN = 0.75  # visibility, from which on they are taken from a photo
 AROUND_HOLES = (*UNLIKE_SKIN, "eyelids", "eye_sockets", "lips", "nose")  # what is hidden in them is no border
 

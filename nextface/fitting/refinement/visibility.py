@@ -19,6 +19,10 @@ GRAZING_COSINE = 0.05  # surfaces turned away further than this are not believed
 FRONTAL_COSINE = 0.3  # ... and those turned less than this are believed fully
 RIM = 2  # pixels beyond the mask's border, up to which skin at the border is believed
 UNLIKE = 0.15  # latent units: a rim that differs by so much from its surroundings begins to lose belief
+HARDLY = 0.3  # visibility, from which on a texel counts as seen
+# Eyes and teeth differ more than the statistical model knows, and are never taken from skin beside them.
+UNLIKE_SKIN = ("eyes", "mouth")
+EMPHASIS = 4.0  # how much more they count: they are small and dark, and people look at them first
 FADE = 1 / 32  # of the map's side, over which the seen goes on into the unseen
 SPREAD_SIZE = 64  # cells a side, over which surroundings are averaged; a power of two
 DEPTH_TOLERANCE_MM = 3.0  # a point this far behind the nearest surface is hidden
@@ -73,18 +77,26 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
 def for_maps(state: Reconstruction, shots: Sequence[Shot]) -> list[Shot]:
     """The photos with masks of what maps are refined from: all of the head that they show.
 
-    The head's own rim, where its outline may be wrong by a pixel or two, is left out.
+    The head's own rim, where its outline may be wrong by a pixel or two, is left out. A pixel of skin counts as
+    much as if only the skin that stage 2 is fitted to were seen: more of the head is no reason to hold its maps
+    more tightly.
     """
     found = []
     for photo, shot in enumerate(shots):
         if shot.visible is None:
             found.append(shot)
             continue
-        beside = (rasterize_scene(state.scene(photo)).triangle < 0).float()[None, None]
-        inside = max_pool2d(beside, 2 * RIM + 1, 1, RIM)[0, 0] == 0
-        mask = shot.observation.mask
-        seen = (torch.from_numpy(shot.visible).to(mask.device) & inside) | mask
-        found.append(replace(shot, observation=replace(shot.observation, mask=seen)))
+        triangle = rasterize_scene(state.scene(photo)).triangle
+        inside = max_pool2d((triangle < 0).float()[None, None], 2 * RIM + 1, 1, RIM)[0, 0] == 0
+        skin = shot.observation.mask
+        seen = (torch.from_numpy(shot.visible).to(skin.device) & inside) | skin
+        special = torch.zeros(len(state.model.triangles), dtype=torch.bool, device=skin.device)
+        for name in UNLIKE_SKIN:
+            if name in state.model.regions:
+                special |= state.model.regions[name][state.model.triangles].all(-1)
+        weight = torch.where((triangle >= 0) & special[triangle.clamp(min=0)], EMPHASIS, 1.0)
+        weight = weight * (seen.sum() / skin.sum().clamp(min=1))
+        found.append(replace(shot, observation=replace(shot.observation, mask=seen, weight=weight)))
     return found
 
 
@@ -134,7 +146,7 @@ def faded(seen: Tensor, fades: Tensor) -> Tensor:
     fades: [1, H, W, 1] in [0, 1], 0 where the unseen is no border: inside of eyes, mouth and nostrils.
     """
     width = 2 * round(FADE * seen.shape[1] / 2) + 1
-    unseen = ((1 - seen) * fades).permute(0, 3, 1, 2)
+    unseen = ((1 - seen / HARDLY).clamp(min=0) * fades).permute(0, 3, 1, 2)
     for _ in range(2):
         unseen = avg_pool2d(unseen, width, 1, width // 2, count_include_pad=False)
     return seen * (1 - 2 * unseen.permute(0, 2, 3, 1)).clamp(0, 1)

@@ -19,6 +19,7 @@ class Observation:
     srgb: Tensor  # [h, w, 3] in [0, 1], sRGB-encoded
     mask: Tensor  # [h, w] bool, pixels that count in the loss
     clipped: Tensor  # [h, w] bool, pixels that only say "at least this bright"
+    weight: Tensor | None = None  # [h, w] how much each pixel counts; None: all alike
 
     @cached_property
     def linear(self) -> Tensor:

@@ -61,6 +61,9 @@ class Shot:
     photo_size: tuple[int, int] | None = None  # of the whole photo, upright: width, height; None where unknown
     notes: tuple[str, ...] = ()  # what a user may want to know
     warnings: tuple[str, ...] = ()  # what a user ought to know
+    visible: np.ndarray | None = (
+        None  # [h, w] bool, all that maps are refined from; None: what counts in the loss
+    )
 
     @property
     def srgb8(self) -> np.ndarray:

@@ -1,11 +1,8 @@
 """Which pixels of a photo show the skin of the face, and are to be explained by the fit.
 
-The outline comes from the landmarks. Inside it, hair, glasses and whatever else hides the skin are told
-apart by colour: a model of this photo's skin is learned from cheeks and nose and extended to the colours
-that it takes in shadow and in highlights, a model of everything else is learned around the face, and both
-are learned again from their own result. On the forehead, roughness tells strands of hair. A random walk over
-the picture with all this as prior (Grady, "Multilabel random walker image segmentation using prior models",
-2005) settles what is left open. A hand of the face's own colour is not told apart.
+The outline comes from the landmarks, and what is skin in it from `nextface.preparation.skin_probability`. The
+statistical model is fitted to skin inside the oval, which landmarks tell well. Maps are refined from all of
+the head that is seen: eyes and mouth too, and skin beyond the oval.
 """
 
 from __future__ import annotations
@@ -15,23 +12,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from nextface.errors import PhotoError
 from nextface.landmarks.points import Landmarks
 from nextface.landmarks.zones import FaceZones, face_zones
 from nextface.photos.image_file import decode_image
 from nextface.photos.photo import Photo
-from nextface.preparation.colour_density import ColourDensity, without_dark
-from nextface.preparation.random_walk import random_walk
+from nextface.preparation.skin_probability import opened, skin_probabilities
 
 WORKING_SIZE = 160.0  # pixels across the face at which the decision is made
 FEWEST_CERTAIN = 30  # pixels of cheek and nose, below which there is no colour model
-ROUNDS = 3  # of learning the two colour models
-UNKNOWN = 0.1  # how likely a colour that neither model knows is skin, against something else
-SMOOTHEST_SKIN = 0.015  # in log2 of lightness: skin in retouched photos can be smoother than its rims
-TEXTURE_WEIGHT = 4.0  # log odds against skin per doubling of roughness, beyond twice that of the cheeks
 STRAND = 0.03  # half width, over the face's size, of forehead that may show between strands of hair
 TRIMMED = 0.016  # of the face's size: how much of the rim goes, where skin mixes with hair, lids and background
+STRAY = 0.02  # half width, over the face's size, of what counts as skin beyond the oval
+FEATURE_SEEN = 0.5  # share of skin around an eye or the mouth, below which something hides it
 SMALL_HOLE, BROW_HOLE, ISLAND = 0.006, 0.02, 0.01  # areas over that of the face
 
 
@@ -41,6 +36,7 @@ class FaceRegion:
 
     oval: np.ndarray  # [h, w] bool: inside the landmarks' outline, less eyes and the mouth's opening
     skin: np.ndarray  # [h, w] bool: what of it surely shows skin, with lips, brows and beard, less a rim
+    visible: np.ndarray  # [h, w] bool: `skin`, eyes and mouth where they are seen, and skin beyond the oval
     covered_fraction: float  # the share of the oval that hair, glasses or something else covers
 
 
@@ -56,18 +52,23 @@ def face_region(srgb: np.ndarray, landmarks: Landmarks, clipped: np.ndarray) -> 
     height, width = srgb.shape[:2]
     zones = face_zones(landmarks, height, width)
     if zones.certain.sum() < FEWEST_CERTAIN:
-        return FaceRegion(zones.oval, zones.oval.copy(), 0.0 if zones.oval.any() else 1.0)
+        return FaceRegion(zones.oval, zones.oval.copy(), zones.oval.copy(), 0.0 if zones.oval.any() else 1.0)
     scale = min(1.0, WORKING_SIZE / zones.size)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     to_small = np.array([[size[0] / width, 0, 0], [0, size[1] / height, 0]])
     small_zones = face_zones(landmarks.transformed(to_small), size[1], size[0])
     small = cv2.resize(srgb.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     known = cv2.resize(1 - clipped.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    probability = _skin_probability(small, known, small_zones)
-    enlarged = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    skin = _tidied(enlarged > 0.5, zones)
+    in_face, anywhere = (
+        cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+        for part in skin_probabilities(small, known, small_zones)
+    )
+    skin = _tidied(in_face, zones)
     covered = 1 - float(skin.sum()) / max(float(zones.oval.sum()), 1.0)
-    return FaceRegion(zones.oval, _trimmed(skin, zones), covered)
+    features = _features(skin, zones)
+    certain = _trimmed(skin, zones)
+    beyond = _trimmed(_beyond(anywhere, skin, zones) | features, zones)
+    return FaceRegion(zones.oval, certain, certain | features | beyond, covered)
 
 
 def read_mask(path: Path | str, photo: Photo) -> np.ndarray:
@@ -89,59 +90,6 @@ def read_mask(path: Path | str, photo: Photo) -> np.ndarray:
     return mask
 
 
-def _skin_probability(srgb: np.ndarray, known: np.ndarray, zones: FaceZones) -> np.ndarray:
-    """How likely each pixel [h, w] shows skin, in the face and in a rim around it; 0 elsewhere.
-
-    Parameters
-    ----------
-    srgb: [h, w, 3] float32.
-    known: [h, w], the share of each pixel that is not clipped.
-    zones: of the same picture.
-    """
-    lab = cv2.cvtColor(srgb, cv2.COLOR_RGB2LAB)
-    distance = cv2.distanceTransform((~zones.outline).astype(np.uint8), cv2.DIST_L2, 5)
-    around = distance < 0.3 * zones.size
-    shaded = ColourDensity.of_lit_skin(without_dark(srgb[zones.certain]))
-    unlike = shaded.at(lab) < 5 * ColourDensity.UNIFORM
-    skin, other = shaded, ColourDensity.of(lab[around & ~zones.outline & unlike])
-    place = _place_odds(lab, zones) + _texture_odds(lab[..., 0], zones)
-    for _ in range(ROUNDS):
-        for_skin = skin.at(lab) + UNKNOWN * ColourDensity.UNIFORM
-        against = 0.7 * other.at(lab) + 0.3 * ColourDensity.UNIFORM
-        colour = np.log(for_skin / against).clip(-4, 4)
-        colour = np.where(colour < 0, known * colour, colour)  # a blown-out colour is no evidence against skin
-        probability = random_walk(lab, 1 / (1 + np.exp(-colour - place)), around)
-        skin = shaded.mixed(ColourDensity.of(lab[zones.oval & (probability > 0.7)]), 0.7)
-        other = ColourDensity.of(lab[around & (probability < 0.3)])
-    return probability
-
-
-def _place_odds(lab: np.ndarray, zones: FaceZones) -> np.ndarray:
-    """Log odds [h, w] of skin by place: the middle of the face is rarely covered, its rim often.
-
-    Below the nose, what is darker than the cheeks and neither green nor blue is taken to be a beard.
-    """
-    depth = cv2.distanceTransform(zones.outline.astype(np.uint8), cv2.DIST_L2, 5) / zones.size
-    odds = np.interp(depth, (0, 0.05, 0.25), (-0.5, 0.0, 1.5))
-    lightness, green_red, blue_yellow = lab[..., 0], lab[..., 1], lab[..., 2]
-    is_dark = lightness < np.median(lightness[zones.certain])
-    beard = zones.lower & is_dark & (green_red > -6) & (blue_yellow > -10)
-    return odds + np.where(beard, np.interp(depth, (0, 0.03, 0.08), (0.0, 2.0, 5.0)), 0.0)
-
-
-def _texture_odds(lightness: np.ndarray, zones: FaceZones) -> np.ndarray:
-    """Log odds [h, w] of skin on the forehead by roughness, of which strands of hair have more than cheeks.
-
-    An opening of the roughness lets edges count only where they lie densely.
-    """
-    logarithm = np.log2(lightness + 8)  # so that shade does not count; the offset calms noise in the dark
-    detail = logarithm - cv2.GaussianBlur(logarithm, (0, 0), 1.5)
-    roughness = _opened(np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 2.0)), 4)
-    ordinary = max(float(np.median(roughness[zones.certain])), SMOOTHEST_SKIN)
-    excess = np.log2(np.maximum(roughness, 1e-6) / (2 * ordinary)).clip(0, 2)
-    return np.where(zones.forehead, -TEXTURE_WEIGHT * excess, 0.0)
-
-
 def _tidied(skin: np.ndarray, zones: FaceZones) -> np.ndarray:
     """The skin of the oval, [h, w] bool, tidied by what is known of faces.
 
@@ -161,7 +109,7 @@ def _tidied(skin: np.ndarray, zones: FaceZones) -> np.ndarray:
         largest = (BROW_HOLE if is_brow else SMALL_HOLE) * area
         if (hole & zones.oval).sum() < largest and not (hole & rim).any():
             tidy |= hole & zones.oval
-    wide = _opened(tidy.astype(np.uint8), round(STRAND * zones.size)).astype(bool)
+    wide = opened(tidy.astype(np.uint8), round(STRAND * zones.size)).astype(bool)
     tidy &= wide | ~zones.forehead
     for island in _pieces(tidy):
         if island.sum() < ISLAND * area:
@@ -175,10 +123,48 @@ def _trimmed(skin: np.ndarray, zones: FaceZones) -> np.ndarray:
     return inward > TRIMMED * zones.size
 
 
-def _opened(picture: np.ndarray, radius: int) -> np.ndarray:
-    """The morphological opening of a picture [h, w] by a disc: bright parts narrower than it go."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.morphologyEx(picture, cv2.MORPH_OPEN, disc)
+def _features(skin: np.ndarray, zones: FaceZones) -> np.ndarray:
+    """Eyes with their lids, and the mouth's opening, [h, w] bool: each where the skin around it is seen.
+
+    Parameters
+    ----------
+    skin: [h, w] bool of the oval, with its rim.
+    zones: of the same picture.
+    """
+    features = np.zeros_like(skin)
+    reach = 2 * TRIMMED * zones.size
+    for opening in _pieces(_without_holes(zones.oval) & ~zones.oval):
+        away = cv2.distanceTransform((~opening).astype(np.uint8), cv2.DIST_L2, 5)
+        around = (away > 0) & (away < reach)
+        if skin[around].mean() > FEATURE_SEEN:
+            features |= opening | (around & skin)
+    return features
+
+
+def _beyond(anywhere: np.ndarray, skin: np.ndarray, zones: FaceZones) -> np.ndarray:
+    """The oval's skin and what goes on from it or lies beside it [h, w] bool: forehead, temples, ears, neck.
+
+    Parameters
+    ----------
+    anywhere: [h, w] bool, what looks like skin inside the oval and outside.
+    skin: [h, w] bool of the oval, with its rim.
+    zones: of the same picture.
+    """
+    area = zones.size**2
+    found = (anywhere & ~_without_holes(zones.oval)) | skin
+    for hole in _pieces(~found & ~zones.oval & (_without_holes(found))):
+        if hole.sum() < SMALL_HOLE * area:
+            found |= hole
+    found = opened(found.astype(np.uint8), round(STRAY * zones.size)).astype(bool)
+    for island in _pieces(found):
+        if island.sum() < ISLAND * area:
+            found &= ~island
+    return found
+
+
+def _without_holes(mask: np.ndarray) -> np.ndarray:
+    """A mask [h, w] bool with all that it surrounds."""
+    return np.asarray(ndimage.binary_fill_holes(mask))
 
 
 def _pieces(mask: np.ndarray) -> list[np.ndarray]:

@@ -149,6 +149,7 @@ def prepare(
         (upright.srgb.shape[1], upright.srgb.shape[0]),
         notes,
         tuple(warnings),
+        region.visible if mask is None else None,
     )
 
 

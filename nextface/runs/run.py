@@ -26,6 +26,7 @@ from nextface.fitting.landmarks.plausibility import check_landmarks_fit
 from nextface.fitting.landmarks.second_look import compared_landmarks
 from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
 from nextface.fitting.refinement.space import complete, refinement_space
+from nextface.fitting.refinement.visibility import for_maps
 from nextface.fitting.statistical.adam import fit_statistical
 from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
 from nextface.fitting.statistical.posterior import face_of
@@ -236,7 +237,7 @@ class Run:
                 shots, look = self._on_model, self._compared
                 return fit_by_gauss_newton(start, shots, renderer, settings, watcher, look)
             shots = self._compared(start)
-            return fit_statistical(start, shots, self._still_renderer(start), settings, watcher)
+            return fit_statistical(start, shots, self._still_renderer(start, self.shots), settings, watcher)
 
     def _compared(self, state: Reconstruction) -> list[ShotOnModel]:
         """The photos, with their landmarks compared with those in pictures of a state."""
@@ -247,7 +248,6 @@ class Run:
 
     def _refine(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config = self.config
-        renderer = self._still_renderer(start)
         weights = {
             kind: MapWeights(
                 *(
@@ -260,22 +260,20 @@ class Run:
         settings = RefinementSettings(
             weights, config.weightLight, config.iterStep3, config.rtTrainingSamples, config.seed
         )
+        shots = for_maps(start, self.shots)
+        renderer = self._still_renderer(start, shots)
         space = refinement_space(start, config.textureResolution, renderer.shades_vertices)
         with self.progress.stage("3 reflectance maps", config.iterStep3) as bar:
             watcher = Watcher(watch.counts(bar.advance), watch.keep)
-            refined = refine(start, space, self.shots, renderer, settings, watcher)
-        return complete(refined, space.base, self._masks, config.textureResolution)
+            refined = refine(start, space, shots, renderer, settings, watcher)
+        return complete(refined, space.base, _masks(shots), config.textureResolution)
 
-    @property
-    def _masks(self) -> list[Tensor]:
-        return [shot.observation.mask for shot in self.shots]
-
-    def _still_renderer(self, start: Reconstruction) -> Renderer:
+    def _still_renderer(self, start: Reconstruction, shots: Sequence[Shot]) -> Renderer:
         """The renderer, which draws faster as long as shapes, poses and cameras stay as they are."""
         if not self.config.lightTransfer:
             return self.equipment.renderer
         scenes = [start.scene(photo) for photo in range(len(start))]
-        return with_transfer(self.equipment.renderer, scenes, self._masks, start.bands)
+        return with_transfer(self.equipment.renderer, scenes, _masks(shots), start.bands)
 
     @cached_property
     def _on_model(self) -> list[ShotOnModel]:
@@ -360,6 +358,10 @@ class Run:
             if value != item.default:
                 words += ["--set", f"{item.name}={value}"]
         return f"Go on with:\n  {shell_line(words)}"
+
+
+def _masks(shots: Sequence[Shot]) -> list[Tensor]:
+    return [shot.observation.mask for shot in shots]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -130,6 +130,20 @@ def test_regularisers_do_not_depend_on_the_resolution():
     torch.testing.assert_close(torch.tensor(costs[0]), torch.tensor(costs[1]), rtol=0.02, atol=0)
 
 
+def test_what_is_held_less_costs_less():
+    """Energy and variation count each texel as it is held, and are no larger for what is beside it."""
+    covered = torch.ones(64, 64, dtype=torch.bool)
+    values = torch.zeros(1, 64, 64, 1)
+    values[:, 20:30, 20:30] = 1.0
+    held = torch.ones(64, 64)
+    held[15:35, 15:35] = 0.1
+    loose, tight = TexelDomain(covered, None, held), TexelDomain(covered, None)
+    for measure in ("energy", "variation"):
+        cost = float(getattr(loose, measure)(values)) / float(getattr(tight, measure)(values))
+        assert 0.01 < cost < 0.12, measure
+    assert torch.equal(loose.coarser().covered, tight.coarser().covered)
+
+
 def test_a_pyramid_reaches_every_texel_and_mirrors_exactly():
     domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), FlippedMap())
     levels = domain.parameters(torch.zeros(1, 64, 64, 3))

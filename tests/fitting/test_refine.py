@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from made_shots import made_shot
 from rendered_photo import person
+from scipy import ndimage
 from torch import Tensor
 
 from nextface.config import Config
@@ -30,13 +32,23 @@ from nextface.fitting.refinement.space import (
     complete,
     refinement_space,
 )
-from nextface.fitting.refinement.visibility import UNLIKE, grown, vertex_visibility, visibility_with_rim
+from nextface.fitting.refinement.visibility import (
+    FADE,
+    RIM,
+    UNLIKE,
+    faded,
+    for_maps,
+    grown,
+    vertex_visibility,
+    visibility_with_rim,
+)
 from nextface.fitting.terms.watcher import Watcher
 from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.models import create as create_model
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.baking import bake_vertices
 from nextface.scene.colour import linear_to_srgb
+from nextface.scene.raster import rasterize_scene
 from nextface.scene.reflectance import RANGES, from_latent, to_latent
 from renderers.vertex.renderer import VertexRenderer
 
@@ -210,5 +222,62 @@ def test_a_strand_at_the_masks_border_is_not_painted_on_the_forehead() -> None:
         change = to_latent(done.diffuse, "diffuse") - to_latent(base.diffuse, "diffuse")
         return (-change[strip.expand_as(change)] / darker).median()
 
-    assert shown(0.1) > 0.9
-    assert shown(1.0) < 0.75
+    assert shown(0.1) > 0.85  # beside the border, what is seen goes over into what is not
+    assert shown(1.0) < 0.7
+
+
+def test_the_seen_fades_inside_its_border_and_around_no_hole() -> None:
+    size = 128
+    column = torch.arange(size)
+    seen = (column < 64).float().expand(size, size)[None, ..., None]
+    everywhere = torch.ones_like(seen)
+    width = 2 * round(FADE * size / 2) + 1
+    shown = faded(seen, everywhere)[0, 64, :, 0]
+    assert (shown[: 64 - width] == 1).all() and (shown[64:] == 0).all()
+    assert shown[63] < 0.2 and (shown[64 - width : 64].diff() <= 0).all()
+    assert torch.equal(faded(seen, 0 * everywhere), seen)
+
+
+def test_maps_are_refined_from_all_that_is_seen_of_the_head_less_its_rim() -> None:
+    state = person(create_model("open"), 96)
+    mask = torch.zeros(96, 96, dtype=torch.bool)
+    mask[40:50, 40:50] = True
+    shot = made_shot(torch.zeros(96, 96, 3), mask)
+    (same,) = for_maps(state, [shot])
+    assert torch.equal(same.observation.mask, mask), "where nothing more is known to be seen"
+    visible = np.zeros((96, 96), dtype=bool)
+    visible[:, :60] = True
+    (found,) = for_maps(state, [replace(shot, visible=visible)])
+    head = rasterize_scene(state.scene()).triangle >= 0
+    inner = ndimage.binary_erosion(head.numpy(), np.ones((2 * RIM + 1, 2 * RIM + 1)), border_value=1)
+    assert np.array_equal(found.observation.mask.numpy(), (inner & visible) | mask.numpy())
+
+
+def test_the_colour_of_eyes_is_found() -> None:
+    """Blue irises in place of the statistical ones; shape, light and skin are known."""
+    size, state = 128, person(create_model("open"), 128, turned=(0, 0))
+    space, scene = refinement_space(state, 512, on_vertices=False), state.scene()
+    iris = bake_vertices(
+        state.model.regions["iris"].float()[None, :, None], scene.mesh, space.base.diffuse.shape[1]
+    )
+    blue = torch.lerp(space.base.diffuse, torch.tensor([0.05, 0.15, 0.35]), iris)
+    mask = torch.ones(size, size, dtype=torch.bool)
+    renderer = TransferRenderer(VertexRenderer(), [scene], [mask], state.bands)
+    with torch.no_grad():
+        photo = renderer.render(replace(scene, material=replace(space.base, diffuse=blue)), 1, 0)[0]
+    srgb = torch.from_numpy(linear_to_srgb(photo[..., :3].clamp(0, 1).numpy())).float()
+    visible = np.ones((size, size), dtype=bool)
+    (shot,) = for_maps(state, [replace(made_shot(srgb, photo[..., 3] > 0.99), visible=visible)])
+    settings = RefinementSettings(default_weights(), light=0.2, iterations=50, samples=1, seed=0)
+    found = refine(state, space, [shot], renderer, settings, Watcher()).material
+    assert found is not None
+    number = rasterize_scene(scene).triangle
+    shown = (number >= 0) & state.model.regions["iris"][scene.mesh.triangles].all(-1)[number.clamp(min=0)]
+    assert shown.sum() > 20
+    with torch.no_grad():
+        pictures = [
+            renderer.render(replace(scene, material=material), 1, 0)[0, ..., :3]
+            for material in (space.base, found)
+        ]
+    before, after = (float((one - photo[..., :3])[shown].square().mean().sqrt()) for one in pictures)
+    assert after < 0.5 * before, (before, after)

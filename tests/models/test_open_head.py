@@ -326,6 +326,14 @@ def test_mean_appearance(model: OpenHead) -> None:
     assert brightness[model.regions["iris"]].mean() < 0.3 * brightness[model.regions["sclera"]].max()
 
 
+def test_the_scalp_is_as_bare_as_the_forehead(model: OpenHead) -> None:
+    """Hair that no photo tells of would end in a line on the forehead."""
+    diffuse = model.reflectance(torch.zeros(1, model.albedo_size)).diffuse[0]
+    scalp, forehead = (diffuse[model.regions[name]] for name in ("scalp", "forehead"))
+    assert torch.allclose(scalp.mean(0), forehead.mean(0), rtol=0.1)
+    assert (scalp.std(0) < 0.1 * scalp.mean(0)).all()
+
+
 def test_melanin_spans_light_to_dark(model: OpenHead) -> None:
     coefficients = torch.zeros(3, model.albedo_size)
     coefficients[:, model.albedo_names.index("melanin")] = torch.tensor([-2.5, 0.0, 2.5])

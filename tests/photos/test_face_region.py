@@ -232,3 +232,46 @@ def test_a_cropped_face_is_not_called_covered(kept: int, share: float, tmp_path:
     assert share_outside(face, kept, 512) == pytest.approx(share, abs=0.1)
     assert any("outside the photo" in warning for warning in shot.warnings) == (share > 0)
     assert not any("covered" in warning for warning in shot.warnings)
+
+
+def test_all_that_is_seen_of_the_head_is_visible(portrait: tuple[np.ndarray, Landmarks]) -> None:
+    """Eyes and mouth are, hair and background are not."""
+    srgb, landmarks = portrait
+    region = region_of(srgb, landmarks)
+    points = landmarks.points
+    assert not (region.skin & ~region.visible).any()
+    for index in (13, 468, 473, 159, 386, 145, 374):  # the mouth's opening, irises, lids
+        assert at(region.visible, points[index]), index
+    for corner in ((2, 2), (srgb.shape[1] - 3, 2)):
+        assert not at(region.visible, np.array(corner))
+    hair = points[10] - 0.1 * (points[4] - points[10])
+    assert not at(region.visible, hair)
+
+
+def test_eyes_behind_dark_glasses_are_not_visible(portrait: tuple[np.ndarray, Landmarks]) -> None:
+    srgb, landmarks = portrait
+    worn = srgb.copy()
+    span = landmarks.points[473] - landmarks.points[468]
+    for eye in (468, 473):
+        centre = np.round(landmarks.points[eye] + (0, 0.1 * span[0])).astype(int).tolist()
+        cv2.ellipse(
+            worn, centre, (round(0.42 * span[0]), round(0.33 * span[0])), 0, 0, 360, (0.1, 0.12, 0.13), -1
+        )
+    region = region_of(worn, landmarks)
+    for index in (468, 473):
+        assert not at(region.visible, landmarks.points[index])
+    assert at(region.visible, landmarks.points[13])
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photos for development")
+def test_a_forehead_is_visible_up_to_the_hair() -> None:
+    """Beyond the landmarks' oval, and the neck too."""
+    srgb, landmarks = cropped(PHOTOS / "man_goatee_outdoor.jpg")
+    region = region_of(srgb, landmarks)
+    top, chin = landmarks.points[10], landmarks.points[152]
+    up = (top - chin) / np.linalg.norm(top - chin)
+    size = np.sqrt(region.oval.sum())
+    assert at(region.visible, top + 0.06 * size * up) and not at(region.oval, top + 0.06 * size * up)
+    assert not at(region.visible, top + 0.3 * size * up), "hair"
+    beyond = region.visible & ~region.oval
+    assert beyond[int(chin[1]) :].sum() > 0.02 * region.oval.sum(), "the neck"

@@ -171,14 +171,14 @@ def solved(
 def problem_of(single: Reconstruction, shot: ShotOnModel, optimize_focal: bool) -> LandmarkProblem:
     """One photo's problem, linearised around its present state. It is solved where SciPy runs, on the CPU."""
     model, parameters = single.model, single.parameters
-    prior = model.expression_prior
+    prior = shot.expression_prior
     return LandmarkProblem(
         shot.lens if optimize_focal else replace(shot.lens, spread=HELD_FOCAL_SPREAD),
         LandmarkSurface.around(model, shot.embedding, parameters.identity[0], parameters.expression[0]),
         shot.targets.double().cpu(),
         shot.posed(single).whitening.to(torch.float64, "cpu"),
         single,
-        shot.expected_expression.double().cpu(),
+        prior.mean.double().cpu(),
         prior.spread.double().cpu(),
         (prior.low.double().cpu().numpy(), prior.high.double().cpu().numpy()),
     )

@@ -66,14 +66,16 @@ class TexelDomain:
     it converges in fewer steps than single texels would, and noise averages out.
     """
 
-    def __init__(self, covered: Tensor, mirror: TexelMirror | None) -> None:
+    def __init__(self, covered: Tensor, mirror: TexelMirror | None, held: Tensor | None = None) -> None:
         """`covered` [H, H] bool says which texels the mesh uses; `mirror`: where their mirror images lie.
 
-        H is COARSEST_LEVEL to 2 COARSEST_LEVEL, or that doubled any number of times.
+        `held` [H, H] in [0, 1] is how much a texel counts in what is measured; None: all alike. H is
+        COARSEST_LEVEL to 2 COARSEST_LEVEL, or that doubled any number of times.
         """
         self.covered = covered
         self._mirror = mirror
-        self._weight = covered.float()[None, :, :, None]
+        self._held = torch.ones_like(covered, dtype=torch.float32) if held is None else held
+        self._weight = (covered * self._held)[None, :, :, None]
         self._pooled_weights: dict[int, Tensor] = {covered.shape[0]: self._weight}
 
     def parameters(self, correction: Tensor) -> list[Tensor]:
@@ -93,7 +95,8 @@ class TexelDomain:
     def coarser(self) -> Domain:
         if self.covered.shape[0] < 2 * COARSEST_LEVEL:
             return self
-        return TexelDomain(max_pool2d(self._weight.permute(0, 3, 1, 2), 2)[0, 0] > 0, self._mirror)
+        covered, held = (max_pool2d(part.float()[None], 2)[0] for part in (self.covered, self._held))
+        return TexelDomain(covered > 0, self._mirror, held)
 
     def adopted(self, values: Tensor) -> Tensor:
         moved, size = values.permute(0, 3, 1, 2), self.covered.shape[0]

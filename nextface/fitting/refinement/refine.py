@@ -43,7 +43,7 @@ LAST_RATE = 0.1  # learning rates fall linearly to this fraction
 SETTLING = (
     8  # iterations; where the loss falls by less than a share of STALLED over so many, rates begin to fall
 )
-STALLED = 0.03
+STALLED = 0.02
 COOLING = 24  # iterations in which they fall, without noise; the last one ends the stage
 TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
 BROAD_FACTORS = {32: 30.0, 64: 5.0, 128: 2.5}  # how much more what maps of so many texels show costs

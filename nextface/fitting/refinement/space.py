@@ -11,7 +11,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from nextface.fitting.refinement.domains import COARSEST_LEVEL, Domain, TexelDomain, VertexDomain
-from nextface.fitting.refinement.visibility import grown, shares, spread, vertex_visibility, visibility_with_rim
+from nextface.fitting.refinement.visibility import (
+    UNLIKE_SKIN,
+    faded,
+    grown,
+    shares,
+    spread,
+    vertex_visibility,
+    visibility_with_rim,
+)
+from nextface.models.face_model import FaceModel
 from nextface.models.mirrored_maps import texel_mirror
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Material, Mesh, Scene
@@ -19,7 +28,9 @@ from nextface.scene.baking import bake_vertices, texel_points
 from nextface.scene.reflectance import RANGES, from_latent, to_latent
 
 TEXELS_PER_PIXEL = 1.25  # along a side, at the surface's median pixel
-UNFILLED_REGIONS = ("eyes", "mouth")  # never taken from skin around them
+LOOSE = 0.05  # how much the regularisers count in `UNLIKE_SKIN`
+SURELY_SEEN = 0.75  # visibility, from which on they are taken from a photo
+AROUND_HOLES = (*UNLIKE_SKIN, "eyelids", "eye_sockets", "lips", "nose")  # what is hidden in them is no border
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,8 @@ def refinement_space(reconstruction: Reconstruction, resolution: int, on_vertice
     scenes = [reconstruction.scene(photo) for photo in range(len(reconstruction))]
     size = min(_doubling_size(TEXELS_PER_PIXEL * max(map(_pixels_per_map, scenes))), resolution)
     mesh = scenes[0].mesh
-    texels = TexelDomain(texel_points(mesh, size).covered, texel_mirror(mesh, model.mirror))
+    held = LOOSE + (1 - LOOSE) * bake_vertices(_outside(UNLIKE_SKIN, mesh, model), mesh, size)[0, ..., 0]
+    texels = TexelDomain(texel_points(mesh, size).covered, texel_mirror(mesh, model.mirror), held)
     return RefinementSpace(_baked(reconstruction.model_material(), mesh, size), texels)
 
 
@@ -81,6 +93,15 @@ def _baked(material: Material, mesh: Mesh, size: int) -> Material:
     return Material(**{kind: bake_vertices(getattr(material, kind)[:1], mesh, size) for kind in RANGES})
 
 
+def _outside(regions: Sequence[str], mesh: Mesh, model: FaceModel) -> Tensor:
+    """1 at the vertices [1, V, 1] of a mesh that are in none of some regions of its model, else 0."""
+    outside = torch.ones_like(mesh.vertices[:1, :, :1])
+    for name in regions:
+        if name in model.regions:
+            outside[:, model.regions[name]] = 0
+    return outside
+
+
 @torch.no_grad()
 def complete(
     reconstruction: Reconstruction, base: Material, masks: Sequence[Tensor], resolution: int
@@ -103,10 +124,9 @@ def complete(
 
     visible, rim = shown(masks), shown([grown(mask) for mask in masks])
     mesh = reconstruction.scene().mesh
-    fillable = torch.ones_like(visible)
-    for name in UNFILLED_REGIONS:
-        if name in model.regions:
-            fillable[:, model.regions[name]] = 0
+    fillable, fades = (_outside(names, mesh, model) for names in (UNLIKE_SKIN, AROUND_HOLES))
+    # Across the soft border of a mask of skin, what seems to be seen of eyes and mouth is skin.
+    visible, rim = (torch.where((fillable == 0) & (part < SURELY_SEEN), 0, part) for part in (visible, rim))
     if model.uvs is None:
         return reconstruction
     if refined.is_mapped:
@@ -122,6 +142,7 @@ def complete(
     weight = (visible * fillable) ** 4  # the border of what is seen is seen worst
     around = {kind: spread(correction, weight) * fillable for kind, correction in corrections.items()}
     seen = visibility_with_rim(visible, rim, corrections["diffuse"], around["diffuse"])
+    seen = faded(seen, bake_vertices(fades, mesh, resolution))
     mirror = texel_mirror(mesh, model.mirror)
     nowhere = torch.zeros_like(seen)
     confidence = shares(seen, mirror.mirrored(seen, nowhere) if mirror else None, fillable)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample, interpolate
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate, max_pool2d
 
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.shot import Shot
 from nextface.scene import Scene
 from nextface.scene.raster import interpolate as interpolate_vertices
 from nextface.scene.raster import rasterize_scene
@@ -17,6 +19,11 @@ GRAZING_COSINE = 0.05  # surfaces turned away further than this are not believed
 FRONTAL_COSINE = 0.3  # ... and those turned less than this are believed fully
 RIM = 2  # pixels beyond the mask's border, up to which skin at the border is believed
 UNLIKE = 0.15  # latent units: a rim that differs by so much from its surroundings begins to lose belief
+HARDLY = 0.3  # visibility, from which on a texel counts as seen
+# Eyes and teeth differ more than the statistical model knows, and are never taken from skin beside them.
+UNLIKE_SKIN = ("eyes", "mouth")
+EMPHASIS = 4.0  # how much more they count: they are small and dark, and people look at them first
+FADE = 1 / 32  # of the map's side, over which the seen goes on into the unseen
 SPREAD_SIZE = 64  # cells a side, over which surroundings are averaged; a power of two
 DEPTH_TOLERANCE_MM = 3.0  # a point this far behind the nearest surface is hidden
 
@@ -36,7 +43,7 @@ class Confidence:
 
 def grown(mask: Tensor) -> Tensor:
     """A mask [h, w] bool with `RIM` pixels around it."""
-    return torch.nn.functional.max_pool2d(mask[None, None].float(), 2 * RIM + 1, 1, RIM)[0, 0] > 0
+    return max_pool2d(mask[None, None].float(), 2 * RIM + 1, 1, RIM)[0, 0] > 0
 
 
 @torch.no_grad()
@@ -58,12 +65,39 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     inside = ((pixels >= 0) & (pixels < size)).all(-1)
     cell = pixels.long().clamp(min=0).minimum(size - 1)
     # The nearest surface within a pixel's neighbourhood may lie on a slope: look at the farthest of nine.
-    nearest = torch.nn.functional.max_pool2d(depth[None, None], 3, 1, 1)[0, 0][cell[:, 1], cell[:, 0]]
+    nearest = max_pool2d(depth[None, None], 3, 1, 1)[0, 0][cell[:, 1], cell[:, 0]]
     unhidden = points[:, 2] <= nearest + DEPTH_TOLERANCE_MM
     soft = avg_pool2d(mask.float()[None, None], 9, 1, 4, count_include_pad=False)
     grid = (pixels / size * 2 - 1)[None, None]
     in_mask = grid_sample(soft, grid, align_corners=False)[0, 0, 0]
     return (angle * unhidden * inside * (2 * in_mask - 0.5).clamp(0, 1))[:, None]
+
+
+@torch.no_grad()
+def for_maps(state: Reconstruction, shots: Sequence[Shot]) -> list[Shot]:
+    """The photos with masks of what maps are refined from: all of the head that they show.
+
+    The head's own rim, where its outline may be wrong by a pixel or two, is left out. A pixel of skin counts as
+    much as if only the skin that stage 2 is fitted to were seen: more of the head is no reason to hold its maps
+    more tightly.
+    """
+    found = []
+    for photo, shot in enumerate(shots):
+        if shot.visible is None:
+            found.append(shot)
+            continue
+        triangle = rasterize_scene(state.scene(photo)).triangle
+        inside = max_pool2d((triangle < 0).float()[None, None], 2 * RIM + 1, 1, RIM)[0, 0] == 0
+        skin = shot.observation.mask
+        seen = (torch.from_numpy(shot.visible).to(skin.device) & inside) | skin
+        special = torch.zeros(len(state.model.triangles), dtype=torch.bool, device=skin.device)
+        for name in UNLIKE_SKIN:
+            if name in state.model.regions:
+                special |= state.model.regions[name][state.model.triangles].all(-1)
+        weight = torch.where((triangle >= 0) & special[triangle.clamp(min=0)], EMPHASIS, 1.0)
+        weight = weight * (seen.sum() / skin.sum().clamp(min=1))
+        found.append(replace(shot, observation=replace(shot.observation, mask=seen, weight=weight)))
+    return found
 
 
 @torch.no_grad()
@@ -104,13 +138,25 @@ def visibility_with_rim(soft: Tensor, hard: Tensor, correction: Tensor, around: 
     return torch.lerp(hard, soft, (difference / UNLIKE - 1).clamp(0, 1))
 
 
+def faded(seen: Tensor, fades: Tensor) -> Tensor:
+    """How well texels [1, H, W, 1] are seen, falling to 0 towards the border of what is seen.
+
+    Parameters
+    ----------
+    fades: [1, H, W, 1] in [0, 1], 0 where the unseen is no border: inside of eyes, mouth and nostrils.
+    """
+    width = 2 * round(FADE * seen.shape[1] / 2) + 1
+    unseen = ((1 - seen / HARDLY).clamp(min=0) * fades).permute(0, 3, 1, 2)
+    for _ in range(2):
+        unseen = avg_pool2d(unseen, width, 1, width // 2, count_include_pad=False)
+    return seen * (1 - 2 * unseen.permute(0, 2, 3, 1)).clamp(0, 1)
+
+
 def shares(seen: Tensor, mirrored: Tensor | None, fillable: Tensor) -> Confidence:
     """Confidence from visibility [1, ..., 1] of an element and of its mirror image.
 
-    `fillable` [1, ..., 1] is 0 where only the model's own values make sense (eyes, teeth): they lie in holes of
-    the mask, and what is seen across its soft border is skin.
+    `fillable` [1, ..., 1] is 0 where what is unseen is the model's own (eyes, teeth).
     """
-    seen = seen * fillable
     from_mirror = torch.zeros_like(seen) if mirrored is None else (1 - seen) * mirrored * fillable
     return Confidence(seen, from_mirror, 1 - seen - from_mirror)
 

@@ -82,7 +82,8 @@ def fit_statistical(
     )
     appearance_only = round(LIGHT_FIRST * iterations)
     in_pose = posed(shots, reconstruction)
-    expected = torch.stack([shot.expected_expression for shot in shots]).to(start.expression)
+    expected = torch.stack([shot.expression_prior.mean for shot in shots]).to(start.expression)
+    scales = torch.stack([expression_scale(shot.expression_prior) for shot in shots]).to(start.expression)
     scale = expression_scale(reconstruction.model.expression_prior)
 
     def extra_terms(photo: int, scene: Scene, image: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def fit_statistical(
             Parameters(**{name: leaf if name in moving else leaf.detach() for name, leaf in leaves.items()})
         )
         optimizer.zero_grad()
-        loss = differentiate(_priors(current, expected, scale, weights), iteration, stage=2)
+        loss = differentiate(_priors(current, expected, scales, weights), iteration, stage=2)
         loss += photos.backward(iteration, current.scene, extra_terms)
         if (
             iteration < appearance_only
@@ -130,7 +131,7 @@ def _cosine(fraction: float) -> float:
 def _priors(state: Reconstruction, expected: Tensor, scale: Tensor, weights: StatisticalWeights) -> Tensor:
     """What is known before any photo is drawn, with the expressions [N, E] that detectors let expect.
 
-    `scale` [E] is `expression_scale`'s.
+    `scale` [N, E] is `expression_scale`'s.
 
     The photos' terms are averaged. So a prior of what they share weighs less the more photos there are, while
     priors of each photo's own parameters are means over photos themselves.

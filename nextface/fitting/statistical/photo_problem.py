@@ -223,7 +223,7 @@ class PhotoProblem:
         size = layout.sizes["expression"]
         root = (self.weights.expression * self.shares.expression / size) ** 0.5
         residual = root * self._expression_prior_residual(state)
-        scale = expression_scale(state.model.expression_prior).to(residual)
+        scale = expression_scale(self.shot.expression_prior).to(residual)
         total.add(root * scale.diag(), residual, layout.first("expression"))
         camera, lens = state.camera(), self.shot.lens
         roots = (PORTRAIT_WEIGHT * residual.new_tensor([self.shares.focal, self.shares.translation])).sqrt()
@@ -232,5 +232,5 @@ class PhotoProblem:
 
     def _expression_prior_residual(self, state: Reconstruction) -> Tensor:
         """How far the expression [E] is from the one that the detector lets expect, by each one's spread."""
-        expression, scale = state.parameters.expression[0], expression_scale(state.model.expression_prior)
-        return (expression - self.shot.expected_expression.to(expression)) * scale
+        expression, prior = state.parameters.expression[0], self.shot.expression_prior
+        return (expression - prior.mean.to(expression)) * expression_scale(prior).to(expression)

@@ -50,6 +50,8 @@ class PhotoTerm:
             weight = weight * self.share
         residual = (image[..., :3] - observation.linear) * observation.slope
         squares = weight * residual.square().mean(-1) + EMPTY_PIXEL_PENALTY * (1 - image[..., 3])
+        if observation.weight is not None:
+            squares = squares * observation.weight
         return squares[observation.mask].mean()
 
     def _weights(self, render: Tensor) -> Tensor:

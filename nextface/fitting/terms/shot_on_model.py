@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
+from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.observation import Observation
@@ -17,6 +18,9 @@ from nextface.photos.shot import DetectedLandmarks, LensPrior, Shot
 from nextface.scene import Camera, Scene
 
 SCORE_SHARE = 0.5  # of a detector's blendshape score that is expected as a coefficient
+# Lips part where the jaw opens and where they are drawn back over closed teeth, and their landmarks do not tell
+# which. The detector's score does: on renders of the embedded head it is the coefficient, to 0.1.
+JAW, JAW_SPREAD = "jawOpen", 0.03
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,16 @@ class ShotOnModel:
         return self.landmarks.points[self.embedding.indices] if self.compared is None else self.compared
 
     @cached_property
-    def expected_expression(self) -> Tensor:
-        """The expression [E] that the detector's scores let expect; the mean where they do not speak of it."""
-        expected, scores = self.model.expression_prior.mean.clone(), self.landmarks.blendshapes
+    def expression_prior(self) -> ExpressionPrior:
+        """The model's, with what the detector's scores let expect where they speak of a coordinate."""
+        prior, scores = self.model.expression_prior, self.landmarks.blendshapes
+        expected, spread = prior.mean.clone(), prior.spread.clone()
         for number, name in enumerate(self.model.expression_names):
             if name in scores:
-                expected[number] = SCORE_SHARE * scores[name]
-        return expected
+                expected[number] = (1 if name == JAW else SCORE_SHARE) * scores[name]
+        if JAW in scores and JAW in self.model.expression_names:
+            spread[self.model.expression_names.index(JAW)] = JAW_SPREAD
+        return replace(prior, mean=expected, spread=spread)
 
     def points(self, vertices: Tensor) -> Tensor:
         """Where the landmarks lie [N, L, 3] on vertices [N, V, 3]."""

@@ -172,6 +172,9 @@ def _load() -> OpenHead:
     mean = refined(data["mean"][None])[0]
     mean = (mean + mean[mirror] * np.array([-1, 1, 1], np.float32)) / 2  # exactly symmetric, rounding included
     appearance = {part.name: torch.from_numpy(data[f"appearance_{part.name}"]) for part in fields(Appearance)}
+    # The scalp is bare: no photo's skin tells what grows there, and a guess ends in a line on the forehead.
+    grows = appearance["hair"][1 + data["albedo_names"].tolist().index("scalp_hair")].float()
+    appearance["hair_cover"] = appearance["hair_cover"] * (1 - grows / grows.max())
     return OpenHead(
         mean=torch.from_numpy(mean),
         identity_basis=torch.from_numpy(refined(data["identity"])),

@@ -35,7 +35,7 @@ from renderers.renderer import Renderer
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
 LEARNING_RATES = {"diffuse": 0.11, "specular": 0.2, "roughness": 0.11}
-LIGHT_RATE = 0.15
+LIGHT_RATE = 0.03  # what the model cannot draw, as hair, would bend it
 MOMENTUM = 0.8
 SCALE_MEMORY = 0.95  # of the gradients' squares: they shrink fast at the start, and steps must not with them
 WARM_UP = 8  # iterations in which learning rates rise: all levels start in the same direction, and overshoot

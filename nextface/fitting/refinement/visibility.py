@@ -23,7 +23,7 @@ HARDLY = 0.3  # visibility, from which on a texel counts as seen
 # Eyes and teeth differ more than the statistical model knows, and are never taken from skin beside them.
 UNLIKE_SKIN = ("eyes", "mouth")
 EMPHASIS = 4.0  # how much more they count: they are small and dark, and people look at them first
-FADE = 1 / 32  # of the map's side, over which the seen goes on into the unseen
+FADE = 1 / 48  # of the map's side, over which the seen goes on into the unseen
 SPREAD_SIZE = 64  # cells a side, over which surroundings are averaged; a power of two
 DEPTH_TOLERANCE_MM = 3.0  # a point this far behind the nearest surface is hidden
 

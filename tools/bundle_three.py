@@ -3,8 +3,8 @@
 
     python3 tools/bundle_three.py
 
-Pages that are opened as files load no modules, so they carry this script within themselves. The versions are those of
-tools/three/package-lock.json. Needs Node.js with npm; run it again after a change of tools/three/.
+Pages that are opened as files load no modules, so they carry this script within themselves. The versions are
+those of tools/three/package-lock.json. Needs Node.js with npm; run it again after a change of tools/three/.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def model_bases(model: FaceModel, identity: Tensor | None = None) -> ModelBases:
 
 
 def expression_offsets(model: FaceModel, identity: Tensor) -> Tensor:
-    """What each of E coordinates of the expression adds to an identity [K] at rest, at its upper bound: [E, V, 3] mm."""
+    """What each expression coordinate, at its upper bound, adds to an identity [K] at rest: [E, V, 3] mm."""
     prior = model.expression_prior
     moods = prior.mean + (prior.high - prior.mean).diag()
     return model.vertices(identity.expand(len(moods), -1), moods) - neutral_vertices(model, identity[None])[0]

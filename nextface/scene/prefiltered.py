@@ -87,9 +87,9 @@ def directional_albedo(roughness: float, cosine: Tensor) -> tuple[Tensor, Tensor
 def split_sum(bands: int) -> tuple[Tensor, Tensor]:
     """The GGX lobe as one look-up in a filtered light, as Karis has it: for programs that draw with textures.
 
-    The reflected radiance is (F0 a + b) times the light, filtered with the lobe that a surface of this roughness
-    has at normal incidence, and looked up in the lobe's mean direction. Less exact than `shade`, which needs
-    every coefficient of the light at every pixel.
+    The reflected radiance is (F0 a + b) times the light, filtered with the lobe that a surface of this
+    roughness has at normal incidence, and looked up in the lobe's mean direction. Less exact than `shade`,
+    which needs every coefficient of the light at every pixel.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""A finished person as pages to look at: one file that needs no network, with figures, pictures and the head in 3D."""
+"""A finished person as a page to look at: one file, with figures, pictures and the head in 3D."""

@@ -1,7 +1,7 @@
 """A person as a page's 3D view draws it: mesh, expressions, shadows, lights and cameras, as numbers.
 
-This is not a file for other programs, and smaller than one: vertices and offsets are whole steps, offsets are kept
-only where an expression moves something, and shadows, which no such file has, lie beside them.
+This is not a file for other programs, and smaller than one: vertices and offsets are whole steps, offsets are
+kept only where an expression moves something, and shadows, which no such file has, lie beside them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from nextface.scene.reflectance import ROUGHNESS_RANGE, SPECULAR_RANGE
 from renderers.ray_casting import cast_rays
 
 LEAST_MOVE = 0.02  # mm: an expression's smaller offsets are left out
+FINEST = 0.005  # mm: smaller steps would only make the page larger
 
 
 @torch.no_grad()
@@ -68,7 +69,11 @@ def head_in_numbers(reconstruction: Reconstruction, shadows: bool) -> dict[str, 
         "expressions": [
             {"name": name, "rest": rest, "low": low, "high": high}
             for name, rest, low, high in zip(
-                model.expression_names, prior.mean.tolist(), prior.low.tolist(), prior.high.tolist(), strict=True
+                model.expression_names,
+                prior.mean.tolist(),
+                prior.low.tolist(),
+                prior.high.tolist(),
+                strict=True,
             )
         ],
         "photos": [_photo_in_numbers(reconstruction[photo]) for photo in range(len(reconstruction))],
@@ -78,8 +83,8 @@ def head_in_numbers(reconstruction: Reconstruction, shadows: bool) -> dict[str, 
 def _mesh_arrays(mesh: Mesh) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """The head at rest: its vertices, and corners with UV coordinates that its triangles use."""
     corners = MeshCorners.of(mesh)
-    vertices, step = stepped(mesh.vertices[0].cpu().numpy(), np.int16)
-    small = np.uint16 if len(corners.vertex) <= np.iinfo(np.uint16).max else np.uint32
+    vertices, step = stepped(mesh.vertices[0].cpu().numpy(), np.int16, FINEST)
+    small = _index_type(len(corners.vertex))
     arrays = {
         "vertices": vertices,
         "cornerVertex": corners.vertex.cpu().numpy().astype(small),
@@ -90,12 +95,17 @@ def _mesh_arrays(mesh: Mesh) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     return arrays, {"vertices": step, "uvs": 1 / 65535}
 
 
+def _index_type(count: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest type that counts so many."""
+    return np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32
+
+
 def _expression_arrays(offsets: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Offsets [E, V, 3] (mm) of moved vertices alone, expression after expression, and how many each moves."""
     moved = np.linalg.norm(offsets, axis=-1) > LEAST_MOVE
-    moves, step = stepped(offsets[moved], np.int16)
+    moves, step = stepped(offsets[moved], np.int16, FINEST)
     arrays = {
-        "moved": np.nonzero(moved)[1].astype(np.uint32),
+        "moved": np.nonzero(moved)[1].astype(_index_type(offsets.shape[1])),
         "moves": moves,
         "movedCounts": moved.sum(1).astype(np.uint32),
     }

@@ -1,4 +1,4 @@
-"""Arrays as text that a page carries within itself: one compressed block, and a list of what lies where in it."""
+"""Arrays as text that a page carries within itself: one compressed block, and what lies where in it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ class Packed:
     """Arrays as a page holds them."""
 
     block: str  # base64 of the gzipped bytes of all arrays, little-endian
-    arrays: dict[str, dict[str, Any]]  # by name: the browser's type, where it begins (bytes), items, unit of one step
+    arrays: dict[
+        str, dict[str, Any]
+    ]  # by name: the browser's type, where it begins (bytes), items, unit of one step
 
 
-def stepped(values: np.ndarray, kind: type[np.signedinteger[Any]]) -> tuple[np.ndarray, float]:
-    """Values as whole steps of the smallest size that holds them, and that size."""
-    largest = float(np.abs(values).max(initial=0.0))
-    step = max(largest, np.finfo(np.float32).tiny) / np.iinfo(kind).max
+def stepped(
+    values: np.ndarray, kind: type[np.signedinteger[Any]], finest: float = float(np.finfo(np.float32).tiny)
+) -> tuple[np.ndarray, float]:
+    """Values as whole steps of the smallest size that holds them, but none below `finest`; and that size."""
+    step = max(float(np.abs(values).max(initial=0.0)) / np.iinfo(kind).max, finest)
     return np.round(values / step).astype(kind), step
 
 

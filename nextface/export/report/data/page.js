@@ -113,15 +113,14 @@ async function show3d() {
   const behind = find("#behind");
   let atPhoto = true;
   let chosen = 0;
-  const viewer = new HeadViewer(canvas, numbers, arrays, images, (now) => {
+  const viewer = new HeadViewer(canvas, numbers, arrays, images, (now, viewer) => {
     atPhoto = now ?? atPhoto;
     find("#home").disabled = atPhoto;
     behind.hidden = !(atPhoto && find("#inPhoto").checked);
-    if (!window.viewer) return;
-    const { left, top, width, height } = window.viewer.frame();
+    const { left, top, width, height } = viewer.frame();
     Object.assign(behind.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
   });
-  window.viewer = viewer;
+  window.headViewer = viewer; // for who wants more than the controls offer
 
   // light
   let choices = lights(numbers.photos[0], numbers.positiveKernel);
@@ -185,7 +184,7 @@ async function show3d() {
 
   // view
   find("#home").addEventListener("click", () => viewer.showPhotosView());
-  find("#inPhoto").addEventListener("change", () => viewer.onView());
+  find("#inPhoto").addEventListener("change", () => viewer.onView(undefined, viewer));
   const steps = {
     ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1],
     "+": [0, 0, 1.1], "=": [0, 0, 1.1], "-": [0, 0, 1 / 1.1],

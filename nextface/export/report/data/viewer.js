@@ -98,7 +98,8 @@ async function unpacked(numbers) {
 class HeadViewer {
   /**
    * numbers: what nextface/export/report/head.py tells. arrays: its unpacked block. images: decoded <img> elements of
-   * the maps by kind. view: called when the camera comes to or leaves the photo's view.
+   * the maps by kind. view: called with true or false when the camera comes to or leaves the photo's view, with
+   * neither when the canvas has another size, and with this viewer.
    */
   constructor(canvas, numbers, arrays, images, view) {
     this.canvas = canvas;
@@ -228,10 +229,10 @@ class HeadViewer {
     this.controls.update();
     this.beside.copy(this.orbiting.quaternion).invert();
     this.controls.addEventListener("change", () => {
-      this.onView(false);
+      this.onView(false, this);
       this.draw();
     });
-    this.onView(true);
+    this.onView(true, this);
     this.resize();
   }
 
@@ -415,7 +416,7 @@ class HeadViewer {
     if (!width || !height) return;
     this.renderer.setSize(width, height, false);
     this._project();
-    this.onView();
+    this.onView(undefined, this);
     this.draw();
   }
 

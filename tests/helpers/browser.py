@@ -56,7 +56,7 @@ def opened(
     try:
         page.goto(address)
         yield page
-        assert not said
+        assert said == []
     finally:
         page.close()
 
@@ -69,9 +69,9 @@ def canvas_pixels(page: Page) -> np.ndarray:
 
 def photo_frame(page: Page, width: int, height: int) -> np.ndarray:
     """The part of the 3D view that the photo's frame covers, in so many pixels: [height, width, 4]."""
-    frame = page.evaluate("headViewer.frame()")
-    left, top = frame["left"], frame["top"]
-    box = (left, top, left + frame["width"], top + frame["height"])
-    return np.asarray(
-        Image.fromarray(canvas_pixels(page)).resize((width, height), Image.Resampling.BOX, box=box)
-    )
+    frame = page.evaluate("({...headViewer.frame(), canvas: headViewer.canvas.clientWidth})")
+    shown = Image.fromarray(canvas_pixels(page))
+    sides = (frame["left"], frame["top"], frame["left"] + frame["width"], frame["top"] + frame["height"])
+    left, top, right, bottom = (side * shown.width / frame["canvas"] for side in sides)
+    size, box = (width, height), (left, top, right, bottom)
+    return np.asarray(shown.resize(size, Image.Resampling.BOX, box=box))

@@ -106,8 +106,10 @@ async function show3d() {
   const canvas = find("#canvas");
   const images = {};
   for (const image of all("img[data-map]")) {
-    await image.decode();
-    images[image.dataset.map] = image;
+    const whole = new Image(); // one of the page tells the size at which it is shown
+    whole.src = image.src;
+    await whole.decode();
+    images[image.dataset.map] = whole;
   }
   const arrays = await unpacked(numbers);
   const behind = find("#behind");

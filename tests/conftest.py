@@ -32,6 +32,7 @@ TINY = {
     "iterStep3": 2,
     "rtSamples": 4,
     "textureResolution": 256,
+    "report": 0,
 }
 
 LONGEST_FILES = (  # from half a minute on; those that share a run lie apart

@@ -1,4 +1,4 @@
-"""report.html in a browser: what it shows is what was fitted, every control does something, nothing complains."""
+"""report.html in a browser: it shows what was fitted, every control does something, nothing complains."""
 
 from __future__ import annotations
 

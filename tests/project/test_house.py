@@ -69,6 +69,7 @@ FOLDERS = ("nextface", "renderers", "benchmarks", "tests", "tools")
 NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
     "nextface/commands/exit_codes.py",
     "nextface/commands/reconstruct.py",  # every module of commands/ is named after its command
+    "nextface/commands/view.py",
     "nextface/doctor.py",  # the command of this name is in cli.py
     "nextface/fitting/refinement/refine.py",
     "nextface/preparation/face_region.py",

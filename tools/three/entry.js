@@ -1,11 +1,11 @@
 // The parts of three.js that nextface/export/report/data/viewer.js draws with.
 export {
+  BackSide,
   BufferAttribute,
   BufferGeometry,
   ClampToEdgeWrapping,
   DataTexture,
   DataUtils,
-  DoubleSide,
   Group,
   HalfFloatType,
   LinearFilter,

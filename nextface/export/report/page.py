@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from nextface import __version__
 from nextface.errors import MissingPartError, ResultError
 from nextface.export.pictures import over_black
 from nextface.export.report.curves import Curve, loss_curve
 from nextface.export.report.head import head_in_numbers
 from nextface.export.report.pictures import as_8_bits, data_address, difference
+from nextface.export.report.templates import filled, own
 from nextface.export.saved.description import Description
 from nextface.export.saved.result import SavedResult
 from nextface.person.reconstruction import Reconstruction
@@ -24,6 +22,7 @@ from nextface.system.atomic import replacing
 REPORT = "report.html"
 SHOWN_QUANTILE = 0.98  # of the vertices' deviations: where the 3D view's scale ends
 
+SCRIPTS = {"three": "three.min.js", "harmonics": "harmonics.js", "viewer": "viewer.js", "page": "page.js"}
 LIGHTS = (
     ("photo", "The photo's"),
     ("studio", "Studio"),
@@ -90,11 +89,6 @@ def report_page(result: SavedResult) -> str:
     ------
     ResultError: if a picture of the folder is missing or damaged.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_data), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     metrics = result.reconstruction.metrics
     photos = [_photo(result, number) for number in range(len(result.descriptions))]
     maps = [
@@ -102,10 +96,9 @@ def report_page(result: SavedResult) -> str:
         for kind, (title, text) in MAPS.items()
         if kind in result.descriptions[0].files
     ]
-    trusted = jinja2.utils.markupsafe.Markup  # our own files, not to be escaped
-    return environment.get_template("report.html.j2").render(
+    return filled(
+        "report.html.j2",
         title=photos[0]["name"] if len(photos) == 1 else f"{result.folder.name}, {len(photos)} photos",
-        version=__version__,
         headline=list(_headline(metrics)),
         warnings=metrics.get("warnings", []),
         photos=photos,
@@ -116,24 +109,10 @@ def report_page(result: SavedResult) -> str:
         facts=list(_facts(metrics)),
         curves=_curves(metrics),
         head=_head(result),
-        licence=trusted(_data("LICENSE.three.txt")),
-        style=trusted(_data("report.css")),
-        scripts={
-            name: trusted(_data(file))
-            for name, file in {
-                "three": "three.min.js",
-                "harmonics": "harmonics.js",
-                "viewer": "viewer.js",
-                "page": "page.js",
-            }.items()
-        },
+        licence=own("LICENSE.three.txt"),
+        style=own("report.css"),
+        scripts={name: own(file) for name, file in SCRIPTS.items()},
     )
-
-
-@cache
-def _data(name: str) -> str:
-    """A file of this package's data folder."""
-    return (files("nextface.export.report") / "data" / name).read_text(encoding="utf-8")
 
 
 def _is_shown(mode: str, result: SavedResult) -> bool:

@@ -1,10 +1,10 @@
 """How much of each spherical harmonic of the light reaches a head's vertices, past its own shadows.
 
 The irradiance at a vertex is linear in the light: E = T . light, with T the sum over directions of what
-arrives, weighted with the cosine (Sloan, Kautz and Snyder, "Precomputed Radiance Transfer for Real-Time Rendering
-in Dynamic, Low-Frequency Lighting Environments", SIGGRAPH 2002). A page that holds T lights the head anew, with
-soft shadows, by products alone. `nextface.fitting.transfer.light_transfer` does the same for pixels and both
-lobes, much more finely.
+arrives, weighted with the cosine (Sloan, Kautz and Snyder, "Precomputed Radiance Transfer for Real-Time
+Rendering in Dynamic, Low-Frequency Lighting Environments", SIGGRAPH 2002). A page that holds T lights the head
+anew, with soft shadows, by products alone. `nextface.fitting.transfer.light_transfer` does the same for pixels
+and both lobes, much more finely.
 
 Measured on the bundled portrait, over the face, against nine bands and 1024 directions: the irradiance of
 5 bands and 192 directions is off by 2 % RMS.

@@ -57,7 +57,6 @@ const FRAGMENT_SHADER = `
     return mix(low, high, step(0.0031308, linear));
   }
   void main() {
-    if (!gl_FrontFacing) { gl_FragColor = vec4(vec3(0.0), 1.0); return; }
     vec3 diffuse = mix(meanDiffuse, texture2D(diffuseMap, vUv).rgb, used.x);
     float specular = mix(meanOthers.x, texture2D(specularMap, vUv).r, used.y);
     float roughness = mix(meanOthers.y, texture2D(roughnessMap, vUv).r, used.z);
@@ -81,6 +80,8 @@ const FRAGMENT_SHADER = `
     vec3 radiance = diffuse / PI * max(vIrradiance, 0.0) + glossy;
     gl_FragColor = vec4(encoded(clamp(exposure * radiance, 0.0, 1.0)), 1.0);
   }`;
+
+const BACK_SHADER = "void main() { gl_FragColor = vec4(vec3(0.0), 1.0); }";
 
 /** The arrays of a packed block by name, in their units. */
 async function unpacked(numbers) {
@@ -120,8 +121,16 @@ class HeadViewer {
     this.beside = new THREE.Quaternion();
     this.material = this._material(images);
     this.geometry = this._geometry();
-    this.head.add(new THREE.Mesh(this.geometry, this.material));
-    this.head.children[0].frustumCulled = false;
+    // The inside is black, and drawn a little behind itself: else it would shine through along outlines.
+    const inside = new THREE.ShaderMaterial({
+      vertexShader: VERTEX_SHADER, fragmentShader: BACK_SHADER, side: THREE.BackSide,
+      polygonOffset: true, polygonOffsetFactor: 2, polygonOffsetUnits: 2,
+    });
+    for (const material of [this.material, inside]) {
+      const mesh = new THREE.Mesh(this.geometry, material);
+      mesh.frustumCulled = false;
+      this.head.add(mesh);
+    }
     this.transferBands = numbers.transferBands;
     this.light = Harmonics.even([1, 1, 1], this.bands);
     this.showPhoto(0);
@@ -171,7 +180,7 @@ class HeadViewer {
     };
     for (const name of Object.keys(uniforms)) uniforms[name] = { value: uniforms[name] };
     return new THREE.ShaderMaterial({
-      uniforms, vertexShader: VERTEX_SHADER, fragmentShader: FRAGMENT_SHADER, side: THREE.DoubleSide,
+      uniforms, vertexShader: VERTEX_SHADER, fragmentShader: FRAGMENT_SHADER,
     });
   }
 

@@ -22,7 +22,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/doctor.py",),
     ("nextface/__init__.py",),
     ("nextface/runs/",),
-    ("nextface/export/report/",),
+    ("nextface/export/report/", "nextface/export/films/"),
     ("nextface/export/saved/",),
     ("nextface/export/",),
     ("nextface/preparation/",),

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import made_once
-from made_result import make_result, somebody
+from made_result import somebody
 
 from nextface.errors import CheckpointError, ResultError
 from nextface.export.saved.result import load_result
@@ -21,19 +20,8 @@ from nextface.person.checkpoint import save_checkpoint
 from nextface.person.parameters import Parameters
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two photos of one person. Tests only read it."""
-
-    def make(folder: Path) -> dict[str, object]:
-        make_result(folder, photos=2)
-        return {}
-
-    return made_once(tmp_path_factory, "two-photos", make)[0]
-
-
-def test_everything_comes_back(folder: Path) -> None:
-    made, result = somebody(2), load_result(folder)
+def test_everything_comes_back(result_folder: Path) -> None:
+    made, result = somebody(2), load_result(result_folder)
     ours = result.reconstruction
     assert len(ours) == len(result.descriptions) == 2
     for item in fields(Parameters):
@@ -45,15 +33,15 @@ def test_everything_comes_back(folder: Path) -> None:
         assert torch.equal(wanted.environment.radiance, scene.environment.radiance)
         assert (scene.camera.width, scene.camera.height) == (wanted.camera.width, wanted.camera.height)
     assert scene.material.is_mapped, "the last checkpoint's, which has maps"
-    assert ours.metrics["backend"] == "vertex" and ours.folder == folder
+    assert ours.metrics["backend"] == "vertex" and ours.folder == result_folder
     assert result.picture("mask", 1).dtype == np.uint8
     assert result.picture("roughness").dtype == np.uint16
-    assert result.file("mesh", 1) == folder / "mesh1.obj"
+    assert result.file("mesh", 1) == result_folder / "mesh1.obj"
 
 
-def test_a_checkpoint_of_another_run_is_passed_over(folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_passed_over(result_folder: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
-    shutil.copytree(folder, mine)
+    shutil.copytree(result_folder, mine)
     other = somebody(2)
     other.parameters.identity[0, 3] += 0.1
     save_checkpoint(other, mine / "checkpoints" / "stage3.npz", 3)
@@ -119,9 +107,9 @@ BAD: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_folders_are_refused_in_words(name: str, folder: Path, tmp_path: Path) -> None:
+def test_bad_folders_are_refused_in_words(name: str, result_folder: Path, tmp_path: Path) -> None:
     spoil, words = BAD[name]
-    shutil.copytree(folder, tmp_path / "me")
+    shutil.copytree(result_folder, tmp_path / "me")
     spoil(tmp_path / "me")
     with pytest.raises(ResultError) as refused:
         load_result(tmp_path / "me").picture("diffuse")
@@ -129,19 +117,19 @@ def test_bad_folders_are_refused_in_words(name: str, folder: Path, tmp_path: Pat
         assert word in str(refused.value)
 
 
-def test_a_folder_of_results_names_one_of_them(folder: Path) -> None:
-    with pytest.raises(ResultError, match=f"It holds results, such as .*{folder.name}"):
-        load_result(folder.parent)
+def test_a_folder_of_results_names_one_of_them(result_folder: Path) -> None:
+    with pytest.raises(ResultError, match=f"It holds results, such as .*{result_folder.name}"):
+        load_result(result_folder.parent)
 
 
-def test_a_damaged_checkpoint_is_named(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "me")
+def test_a_damaged_checkpoint_is_named(result_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(result_folder, tmp_path / "me")
     for stage in (2, 3):
         (tmp_path / "me" / "checkpoints" / f"stage{stage}.npz").write_bytes(b"PK damaged")
     with pytest.raises(CheckpointError, match=r"stage3\.npz"):
         load_result(tmp_path / "me")
 
 
-def test_a_kind_that_was_never_written_is_said(folder: Path) -> None:
+def test_a_kind_that_was_never_written_is_said(result_folder: Path) -> None:
     with pytest.raises(ResultError, match="no hair"):
-        load_result(folder).file("hair")
+        load_result(result_folder).file("hair")

@@ -15,6 +15,7 @@ from made_result import make_result
 from typer.testing import CliRunner
 
 from nextface.cli import app
+from nextface.export.report.index import Outcome, write_index
 from nextface.export.report.page import REPORT
 from nextface.export.report.server import Results, loopback_server
 
@@ -137,3 +138,15 @@ def test_mistakes_are_told(
     run = CliRunner().invoke(app, ["view", *words])
     assert run.exit_code == 2
     assert said in run.output
+
+
+def test_the_index_of_a_run_leads_to_reports_where_there_are_any(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "a b<i>", tmp_path / "a b<i>")
+    outcomes = [
+        Outcome(Path("a b<i>.jpg"), tmp_path / "a b<i>", "done", 30.0, 1.0, None),
+        Outcome(Path("c.jpg"), tmp_path / "c", "failed", None, 1.0, "no face"),
+    ]
+    write_index(tmp_path, tmp_path, outcomes, [])
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert 'href="a%20b%3Ci%3E/report.html"' in page and "done in 1 s, 30.0 dB" in page
+    assert 'href="c/"' in page and "failed: no face" in page

@@ -7,7 +7,6 @@ Without a result folder, the portrait is reconstructed first, with the default s
 
     result.png    the panels of a result folder
     gallery.jpg   photo and fit; the head turned, in other light, with other expressions: ray-traced
-    turn.gif      the turntable of `nextface replay`
     report.jpg    the report in a browser, as tests/helpers/browser.py starts it
     views.png     the photo's view ray-traced and in the report's 3D view, and four times their difference
 
@@ -29,8 +28,7 @@ from PIL import Image
 
 import renderers
 from nextface import reconstruct
-from nextface.export.films.film import write_frames
-from nextface.export.films.moves import replay_angles, resized, with_expression, with_head_turned
+from nextface.export.films.moves import resized, with_expression, with_head_turned
 from nextface.export.pictures import encode, over_backdrop, over_black, psnr
 from nextface.export.report.page import REPORT, write_report
 from nextface.export.report.pictures import difference
@@ -45,7 +43,6 @@ PORTRAIT = ROOT / "nextface" / "data" / "astronaut.png"
 IMAGES = ROOT / "docs" / "images"
 SIDE = 300  # pixels of a picture in the gallery
 SAMPLES = 256
-FILM_SIDE, FILM_FRAMES, FILM_SAMPLES = 240, 48, 64
 VIEWS_SIDE = 480  # pixels of each picture of views.png, in which the photo's frame is enlarged
 WINDOW = [((-1.0, 0.25, 0.35), (0.86, 0.95, 1.0), 1.0), ((1.0, 0.0, 0.5), (1.0, 0.95, 0.9), 0.12)]
 SUNSET = [((1.0, 0.12, 0.3), (1.0, 0.55, 0.25), 1.0), ((0.0, 1.0, 0.1), (0.35, 0.5, 1.0), 0.4)]
@@ -77,15 +74,12 @@ def main() -> None:
         renderer = renderers.create("mitsuba")
         row = np.concatenate(list(gallery(result, renderer)), 1)
         Image.fromarray(row).save(IMAGES / "gallery.jpg", quality=88)
-        scene = resized(result.reconstruction.scene(), FILM_SIDE)
-        turned = (with_head_turned(scene, angle) for angle in replay_angles(FILM_FRAMES))
-        write_frames(IMAGES / "turn.gif", (drawn(one, renderer, FILM_SAMPLES) for one in turned), 16)
         browse(result)
 
 
-def drawn(scene: Scene, renderer: Renderer, samples: int = SAMPLES) -> np.ndarray:
+def drawn(scene: Scene, renderer: Renderer) -> np.ndarray:
     """A picture [h, w, 3] of a scene, 8-bit sRGB."""
-    return over_backdrop(encode(renderer.render(scene, samples, 0)[0]))
+    return over_backdrop(encode(renderer.render(scene, SAMPLES, 0)[0]))
 
 
 def gallery(result: SavedResult, renderer: Renderer) -> Iterator[np.ndarray]:

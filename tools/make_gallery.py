@@ -46,13 +46,7 @@ SAMPLES = 256
 VIEWS_SIDE = 480  # pixels of each picture of views.png, in which the photo's frame is enlarged
 WINDOW = [((-1.0, 0.25, 0.35), (0.86, 0.95, 1.0), 1.0), ((1.0, 0.0, 0.5), (1.0, 0.95, 0.9), 0.12)]
 SUNSET = [((1.0, 0.12, 0.3), (1.0, 0.55, 0.25), 1.0), ((0.0, 1.0, 0.1), (0.35, 0.5, 1.0), 0.4)]
-LAUGH = {
-    "jawOpen": 0.35,
-    "mouthSmileLeft": 0.8,
-    "mouthSmileRight": 0.8,
-    "cheekSquintLeft": 0.6,
-    "cheekSquintRight": 0.6,
-}
+AT_REST: dict[str, float] = {}
 SURPRISE = {
     "browInnerUp": 0.9,
     "browOuterUpLeft": 0.8,
@@ -91,7 +85,7 @@ def gallery(result: SavedResult, renderer: Renderer) -> Iterator[np.ndarray]:
     yield drawn(with_head_turned(scene, 0.45), renderer)
     for lamps in (WINDOW, SUNSET):
         yield drawn(replace(with_head_turned(scene, -0.3), environment=lit(scene, lamps)), renderer)
-    for mood in (LAUGH, SURPRISE):
+    for mood in (AT_REST, SURPRISE):
         yield drawn(resized(expressed(person, mood).scene(), SIDE), renderer)
 
 

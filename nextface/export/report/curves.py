@@ -37,7 +37,7 @@ def loss_curve(title: str, losses: Sequence[float]) -> Curve:
         " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True)),
         f"{losses[0]:.3g}",
         f"{losses[-1]:.3g}",
-        f"{min(losses):.2g}",
-        f"{max(losses):.2g}",
+        f"{min(losses):.3g}",
+        f"{max(losses):.3g}",
         len(losses),
     )

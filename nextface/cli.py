@@ -11,8 +11,10 @@ import typer
 from nextface import __version__
 from nextface.commands.exit_codes import exit_codes
 from nextface.commands.export import export
+from nextface.commands.films import animate, relight, replay
 from nextface.commands.options import ConfigFile, Overrides, configure
 from nextface.commands.reconstruct import demo, reconstruct
+from nextface.commands.view import view
 from nextface.system.interrupts import endings_as_interrupts
 from nextface.system.streams import outlive_readers
 
@@ -29,7 +31,7 @@ app = typer.Typer(
 setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
 app.add_typer(setup, name="setup")
 
-for command in (reconstruct, demo, export):
+for command in (reconstruct, demo, view, export, relight, replay, animate):
     app.command()(command)
 
 

@@ -221,6 +221,9 @@ class Config:
         ),
         parts=tuple(export_formats()),
     )
+    report: bool = _key(
+        True, "Also write report.html, which shows everything and the head in 3D (2 seconds, 3 MB)."
+    )
     saveIntermediateStage: bool = _key(False, "Also write the results of stages 1 and 2.")
     debugFrequency: int = _key(
         0,

@@ -48,6 +48,14 @@ class CheckpointError(NextFaceError):
     """A checkpoint cannot be read, or does not fit this run."""
 
 
+class LightError(NextFaceError):
+    """A file is no light, or holds values that no light has."""
+
+
+class CurvesError(NextFaceError):
+    """A file is no table of expressions over time."""
+
+
 class RendererError(NextFaceError):
     """A renderer's process died, hung or ran out of memory; another attempt may go well."""
 

@@ -36,6 +36,7 @@ TINY = {
     "iterStep3": 2,
     "rtSamples": 4,
     "textureResolution": 256,
+    "report": False,
 }
 
 LONGEST_FILES = (  # from half a minute on; those that share a run lie apart

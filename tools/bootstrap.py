@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,10 @@ MEDIAPIPE = ["mediapipe>=1.2.2,<2", "certifi"]
 # so one wheel serves every Python version; it is built for 3.11.
 LLVM = "tadashi==0.5.1"
 LLVM_WHEEL = ["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--platform=manylinux_2_28_x86_64"]
+
+# The tests of pages look for these names, too (tests/helpers/browser.py).
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+APT_INSTALL = ["apt-get", "install", "-qqy", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600"]
 
 LLVM_PROBE = """
 import torch
@@ -82,6 +87,8 @@ def set_up(extra: str) -> None:
     if run("-m", "pip", "install", "--no-deps", *MEDIAPIPE, check=False):
         print("MediaPipe has no package for this machine; its networks will run in OpenCV instead.", flush=True)
     add_llvm()
+    if extra == "dev":
+        add_chromium()
     stamp(extra).write_text(state)
 
 
@@ -131,6 +138,22 @@ def add_llvm() -> None:
     print(
         f"Mitsuba will not run on this CPU yet. What to install says: {SCRIPTS / 'nextface'} doctor", flush=True
     )
+
+
+def add_chromium() -> None:
+    """Install a Chromium for the tests of pages where there is none: Debian's as root, else Playwright's."""
+    if any(map(shutil.which, CHROMIUM)):
+        return
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-qq"], env=quiet)
+        if subprocess.run([*APT_INSTALL, "chromium"], env=quiet).returncode == 0:
+            return
+    if run("-m", "playwright", "install", "--only-shell", "chromium", check=False):
+        print(
+            "There is no Chromium, so the tests of pages will fail. On Debian: sudo apt install chromium",
+            flush=True,
+        )
 
 
 def fingerprint() -> str:

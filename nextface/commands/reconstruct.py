@@ -27,8 +27,8 @@ from nextface.errors import ConfigError, PhotoError
 from nextface.system.python import command as command_line
 
 
-def _run(photo: Path, output: Path, config: Config, **options: Any) -> None:
-    """Reconstruct one photo with progress on screen, and print where things are."""
+def _run(photo: Path, output: Path, config: Config, **options: Any) -> Path:
+    """Reconstruct one photo with progress on screen, and print where things are; returns the result folder."""
     from nextface.export.claim import our_files
     from nextface.runs.engine import reconstruct
     from nextface.system.progress import on_screen
@@ -39,11 +39,13 @@ def _run(photo: Path, output: Path, config: Config, **options: Any) -> None:
     result = reconstruct(photo, output, config, progress=progress, **options)
     folder = result.folder or output
     typer.echo(summary(folder, result.metrics, our_files(folder)))
+    return folder
 
 
 def summary(folder: Path, metrics: Mapping[str, Any], written: Collection[str]) -> str:
     """One screen about a finished run: its time, its quality, and which of the files in the folder it wrote."""
     contents = {
+        "report.html": "all of it to look at, and the head in 3D: open it in a browser",
         "render_0.png": "panels: photo, overlay, reconstruction, light, reflectance",
         "mesh0.obj": "the head with this expression, mm (meshNeutral0.obj: without)",
         "diffuseMap_0.png": "albedo (also specularMap_0.png, roughnessMap_0.png)",
@@ -219,4 +221,7 @@ def demo(
 ) -> None:
     """Reconstruct the portrait that comes with the package, into output/astronaut."""
     photo = Path(str(files("nextface") / "data" / "astronaut.png"))
-    _run(photo, output, configure(config, set_, renderer, device, verbose))
+    settings = configure(config, set_, renderer, device, verbose)
+    folder = _run(photo, output, settings)
+    if settings.report:
+        typer.echo(f"\nLook at it: open {folder / 'report.html'} in a browser.")

@@ -12,6 +12,7 @@ from nextface.scene.colour import linear_to_srgb
 from nextface.scene.raster import interpolate, rasterize_scene
 from nextface.scene.reflectance import SPECULAR_RANGE
 
+BACKDROP = (36, 38, 43)  # 8-bit sRGB, behind heads that are shown for their own sake
 CLAY = 0.4  # albedo of the illumination panel: about that of skin, so that its exposure is the photo's
 
 
@@ -34,6 +35,12 @@ def encode(image: Tensor) -> np.ndarray:
 def over_black(encoded: np.ndarray) -> np.ndarray:
     """The RGB [h, w, 3] of an 8-bit RGBA image with straight alpha, composited over black, 8-bit."""
     return (encoded[..., :3] * (encoded[..., 3:] / 255.0) + 0.5).astype(np.uint8)
+
+
+def over_backdrop(encoded: np.ndarray) -> np.ndarray:
+    """The RGB [h, w, 3] of an 8-bit RGBA image with straight alpha over a dark backdrop, 8-bit."""
+    share = encoded[..., 3:] / 255.0
+    return (encoded[..., :3] * share + np.array(BACKDROP) * (1 - share) + 0.5).astype(np.uint8)
 
 
 def psnr(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> float | None:

@@ -47,17 +47,22 @@ def model_bases(model: FaceModel, identity: Tensor | None = None) -> ModelBases:
     else:
         modes = shape_slopes(model, identity, prior.mean)[..., : len(identity)].permute(2, 0, 1)
     reach = prior.high - prior.mean
-    moods = prior.mean + reach.diag()
-    offsets = model.vertices(identity.expand(len(moods), -1), moods) - neutral
     names = model.expression_names
     return ModelBases(
         neutral,
         modes,
-        dict(zip(names, offsets, strict=True)),
+        dict(zip(names, expression_offsets(model, identity), strict=True)),
         dict(zip(names, reach.tolist(), strict=True)),
         model.regions,
         _eye_centres(neutral, model.regions),
     )
+
+
+def expression_offsets(model: FaceModel, identity: Tensor) -> Tensor:
+    """What each expression coordinate, at its upper bound, adds to an identity [K] at rest: [E, V, 3] mm."""
+    prior = model.expression_prior
+    moods = prior.mean + (prior.high - prior.mean).diag()
+    return model.vertices(identity.expand(len(moods), -1), moods) - neutral_vertices(model, identity[None])[0]
 
 
 def neutral_vertices(model: FaceModel, identity: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 from nextface.config import Config
 from nextface.errors import ConfigError, Interrupted, NextFaceError, OutputError
 from nextface.export.claim import claimed
-from nextface.export.index import Outcome, write_index
+from nextface.export.report.index import Outcome, write_index
 from nextface.models.face_model import FaceModel
 from nextface.photos.folder import find_photos, result_names, sidecar
 from nextface.runs.engine import reconstruct_with

@@ -20,6 +20,7 @@ from nextface.export.debug import write_debug
 from nextface.export.files import write_json
 from nextface.export.folder import compare, draw, write_results
 from nextface.export.plots import plot_losses
+from nextface.export.report.page import write_report
 from nextface.fitting.landmarks.coarse import fit_landmarks
 from nextface.fitting.landmarks.illumination import guess_light
 from nextface.fitting.landmarks.plausibility import check_landmarks_fit
@@ -147,9 +148,12 @@ class Run:
             figure["psnrStage2"] = psnr
         metrics = self._metrics(figures, current)
         write_json(self.folder / "metrics.json", metrics)
+        result = replace(current, metrics=metrics, folder=self.folder)
+        if self.config.report:
+            write_report(result)
         if 3 in wanted or 2 in wanted or done >= 2:  # before, nothing tried to look like the photo
             check_picture(metrics["photos"], self.folder)
-        return replace(current, metrics=metrics, folder=self.folder)
+        return result
 
     def _start(self) -> Reconstruction:
         """The mean face, in front of every camera, under even light."""
@@ -344,6 +348,14 @@ class Run:
             "losses": {
                 f"stage{stage}": losses[-1] if losses else None for stage, losses in self.losses.items()
             },
+            "lossCurves": {
+                f"stage{stage}": [float(f"{loss:.6g}") for loss in losses]
+                for stage, losses in self.losses.items()
+            },
+            "warnings": [
+                *self.equipment.warnings,
+                *(warning for shot in self.shots for warning in shot.warnings),
+            ],
             "backend": renderer.name,
             "castsShadows": renderer.casts_shadows,
             "device": str(self.shots[0].observation.srgb.device),

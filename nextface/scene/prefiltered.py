@@ -84,6 +84,25 @@ def directional_albedo(roughness: float, cosine: Tensor) -> tuple[Tensor, Tensor
     return (weight * (1 - schlick)).sum(1), (weight * schlick).sum(1)
 
 
+def split_sum(bands: int) -> tuple[Tensor, Tensor]:
+    """The GGX lobe as one look-up in a filtered light, as Karis has it: for programs that draw with textures.
+
+    The reflected radiance is (F0 a + b) times the light, filtered with the lobe that a surface of this
+    roughness has at normal incidence, and looked up in the lobe's mean direction. Less exact than `shade`,
+    which needs every coefficient of the light at every pixel.
+
+    Returns
+    -------
+    [TABLE_SIZE, TABLE_SIZE, 4] float64, rows over roughness, columns over sqrt(n.v): the mean direction is
+    entry 0 x mirror direction + entry 1 x normal, a is entry 2 and b entry 3.
+    [TABLE_SIZE, bands] float64: factors of the light's bands for the filter of each roughness, 1 for band 0.
+    """
+    table = _specular_table(bands)
+    sums = table[2:].unflatten(0, (2, AXES, bands)).sum(1)  # [2, bands, roughness, n.v]: all axes as one
+    head_on = sums[0, :, :, -1].T
+    return torch.cat([table[:2], sums[:, 0]]).permute(1, 2, 0), head_on / head_on[:, :1]
+
+
 def _look_up(table: Tensor, cosine: Tensor, roughness: Tensor) -> Tensor:
     """Bilinear lookups [P, C] in a table [C, TABLE_SIZE, TABLE_SIZE] at n.v [P, 1] and roughness [P, 1]."""
     low, high = ROUGHNESS_RANGE

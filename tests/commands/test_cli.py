@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PORTRAIT
@@ -188,8 +189,15 @@ def test_the_photo_needs_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_demo_uses_the_bundled_portrait(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(reconstruct, "_run", lambda *arguments, **options: calls.append(arguments))
-    assert CliRunner().invoke(cli.app, ["demo"]).exit_code == 0
+
+    def run(*arguments: Any) -> Path:
+        calls.append(arguments)
+        return Path("output/astronaut")
+
+    monkeypatch.setattr(reconstruct, "_run", run)
+    result = CliRunner().invoke(cli.app, ["demo"])
+    assert result.exit_code == 0
+    assert "output/astronaut/report.html" in result.output.splitlines()[-1]
     photo, output, config = calls[0]
     assert photo.is_file()
     assert output / photo.stem == Path("output/astronaut")

@@ -12,7 +12,7 @@ from filelock import FileLock
 from hostile import QUICK, Answer, Situation, check, command, each
 
 from nextface.export.claim import LOCK, MARK
-from nextface.export.index import Outcome, write_index
+from nextface.export.report.index import Outcome, write_index
 
 
 def words(*line: str) -> Callable[[Path], Answer]:

@@ -35,19 +35,21 @@ def somebody(photos: int) -> Reconstruction:
 
 
 @torch.no_grad()
-def make_result(folder: Path, photos: int = 1) -> Reconstruction:
+def make_result(folder: Path, photos: int = 1, backend: str = "vertex", samples: int = 1) -> Reconstruction:
     """Write a result folder with checkpoints, as a finished run leaves it; returns what is in it."""
     start = somebody(photos)
     save_checkpoint(start, folder / "checkpoints" / "stage2.npz", 2)
     made = replace(start, material=map_material(start, MAPS))
     save_checkpoint(made, folder / "checkpoints" / "stage3.npz", 3)
-    renderer = renderers.create("vertex")
-    pictures = [draw(made, renderer, 1, 0, photo) for photo in range(photos)]
+    renderer = renderers.create(backend)
+    pictures = [draw(made, renderer, samples, 0, photo) for photo in range(photos)]
     shots = [
         made_shot(torch.from_numpy(one[..., :3] / np.float32(255)), torch.from_numpy(one[..., 3] == 255))
         for one in pictures
     ]
-    figures = write_results(made, shots, renderer, folder, 1, 0, MAPS, exr=True)
+    figures = write_results(made, shots, renderer, folder, samples, 0, MAPS, exr=True)
     metrics = {"psnr": figures[0]["psnr"], "photos": figures, "seconds": 1.0, "backend": renderer.name}
+    metrics["castsShadows"] = renderer.casts_shadows
+    renderer.close()
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return made

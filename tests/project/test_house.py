@@ -22,6 +22,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/doctor.py",),
     ("nextface/__init__.py",),
     ("nextface/runs/",),
+    ("nextface/export/report/", "nextface/export/films/"),
     ("nextface/export/formats/",),
     ("nextface/export/head/", "nextface/export/saved/"),
     ("nextface/export/",),
@@ -70,6 +71,7 @@ NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
     "nextface/commands/exit_codes.py",
     "nextface/commands/export.py",
     "nextface/commands/reconstruct.py",  # every module of commands/ is named after its command
+    "nextface/commands/view.py",
     "nextface/doctor.py",  # the command of this name is in cli.py
     "nextface/fitting/refinement/refine.py",
     "nextface/preparation/face_region.py",

@@ -44,7 +44,7 @@ from renderers.vertex.renderer import VertexRenderer
 
 SIZES = (112, 104, 100)  # pixels of the photos
 TURNS = ((4, 0), (3, 32), (5, -30))  # degrees down and to the side
-QUICK: dict[str, Any] = {"iterStep1": 12, "iterStep2": 2, "iterStep3": 2, "rtSamples": 4}
+QUICK: dict[str, Any] = {"iterStep1": 12, "iterStep2": 2, "iterStep3": 2, "rtSamples": 4, "report": False}
 
 
 def in_photos(sizes: Sequence[int] = SIZES) -> Reconstruction:

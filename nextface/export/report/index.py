@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from nextface.export.files import write_json
+from nextface.export.report.page import REPORT
+from nextface.export.report.templates import filled, own
 from nextface.system.atomic import replacing
 
 INDEX_SCHEMA_VERSION = 1
+PANELS = "render_0.png"  # in a result folder
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,35 @@ class Outcome:
 
     def line(self) -> str:
         """The outcome in a line."""
+        return f"{self.photo.name}: {self.story()}"
+
+    def story(self) -> str:
+        """The outcome in a line, without the photo's name."""
         if self.error is not None:
-            return f"{self.photo.name}: {self.status}: {self.error}"
+            return f"{self.status}: {self.error}"
         quality = "" if self.psnr is None else f", {self.psnr:.1f} dB"
-        return f"{self.photo.name}: {self.status} in {self.seconds:.0f} s{quality}"
+        return f"{self.status} in {self.seconds:.0f} s{quality}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One result on an index page."""
+
+    name: str
+    line: str
+    link: str | None = None  # addresses, relative to the page
+    picture: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def index_page(title: str, cards: Sequence[Card]) -> str:
+    """The page that shows results beside each other, as HTML."""
+    return filled("index.html.j2", title=title, cards=cards, style=own("report.css"))
+
+
+def address(*names: str) -> str:
+    """A relative address of a file by the names of the folders to it, whatever these hold."""
+    return "/".join(quote(os.fsencode(name)) for name in names)
 
 
 def write_index(output: Path, source: Path, outcomes: Sequence[Outcome], others: Sequence[Path]) -> None:
@@ -68,25 +95,19 @@ def write_index(output: Path, source: Path, outcomes: Sequence[Outcome], others:
         "ignored": [path.name for path in others],
     }
     write_json(output / "index.json", content)
-    cards = "\n".join(_card(outcome) for outcome in outcomes)
+    page = index_page(source.resolve().name, [_card(outcome) for outcome in outcomes])
     with replacing(output / "index.html") as temporary:
-        temporary.write_text(
-            _PAGE.format(title=escape(source.resolve().name), cards=cards), encoding="utf-8", errors="replace"
-        )
+        temporary.write_text(page, encoding="utf-8", errors="replace")
 
 
-_PAGE = """<!doctype html>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>body {{ font-family: sans-serif }} img {{ max-width: 100%; display: block }}</style>
-<h1>{title}</h1>
-{cards}
-"""
-
-
-def _card(outcome: Outcome) -> str:
-    """One photo's picture and warnings, with a link to its folder."""
-    link = quote(os.fsencode(outcome.folder.name))
-    picture = f'<img src="{link}/render_0.png" alt="">' if outcome.status == "done" else ""
-    warnings = "".join(f"<br>Warning: {escape(warning)}" for warning in outcome.all_warnings)
-    return f'<p><a href="{link}/">{escape(outcome.line())}</a>{warnings}{picture}</p>'
+def _card(outcome: Outcome) -> Card:
+    """One photo's card, which leads to its report, or to its folder where it has none."""
+    name, done = outcome.folder.name, outcome.status == "done"
+    report = done and (outcome.folder / REPORT).is_file()
+    return Card(
+        outcome.photo.name,
+        outcome.story(),
+        address(name, REPORT) if report else f"{address(name)}/",
+        address(name, PANELS) if done else None,
+        outcome.all_warnings,
+    )

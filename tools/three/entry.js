@@ -1,0 +1,26 @@
+// The parts of three.js that nextface/export/report/data/viewer.js draws with.
+export {
+  BackSide,
+  BufferAttribute,
+  BufferGeometry,
+  ClampToEdgeWrapping,
+  DataTexture,
+  DataUtils,
+  Group,
+  HalfFloatType,
+  LinearFilter,
+  LinearMipmapLinearFilter,
+  Matrix4,
+  Mesh,
+  PerspectiveCamera,
+  Quaternion,
+  RGBAFormat,
+  RepeatWrapping,
+  SRGBColorSpace,
+  Scene,
+  ShaderMaterial,
+  Texture,
+  Vector3,
+  WebGLRenderer,
+} from "three";
+export { OrbitControls } from "three/addons/controls/OrbitControls.js";

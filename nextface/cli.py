@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nextface import __version__
+from nextface.commands.batch import batch
 from nextface.commands.exit_codes import exit_codes
 from nextface.commands.multiview import multiview
 from nextface.commands.options import ConfigFile, Overrides, configure
@@ -29,7 +30,7 @@ app = typer.Typer(
 setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
 app.add_typer(setup, name="setup")
 
-for command in (reconstruct, demo, multiview):
+for command in (reconstruct, demo, multiview, batch):
     app.command()(command)
 
 

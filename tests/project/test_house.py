@@ -21,6 +21,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/commands/",),
     ("nextface/doctor.py",),
     ("nextface/__init__.py",),
+    ("nextface/batch/",),
     ("nextface/runs/",),
     ("nextface/export/",),
     ("nextface/preparation/",),
@@ -67,6 +68,7 @@ MOST_MODULES = 14
 FOLDERS = ("nextface", "renderers", "benchmarks", "tests", "tools")
 NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
     "nextface/commands/exit_codes.py",
+    "nextface/commands/batch.py",
     "nextface/commands/multiview.py",
     "nextface/commands/reconstruct.py",  # every module of commands/ is named after its command
     "nextface/doctor.py",  # the command of this name is in cli.py

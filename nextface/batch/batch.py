@@ -8,11 +8,12 @@ from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from nextface.batch.item import Item, ItemWork, Tried, failed
+from nextface.batch.item import Item, Tried, failed
 from nextface.batch.places import Output, is_remote, listed
 from nextface.batch.ray_workers import Needs, connected, run_on_ray
 from nextface.batch.retries import Began, Crew, with_retries
 from nextface.batch.table import Board
+from nextface.batch.work import ItemWork
 from nextface.config import Config
 from nextface.errors import BatchError, Interrupted
 from nextface.export.claim import claimed
@@ -139,11 +140,12 @@ def _crew(
 
         yield here
         return
-    with connected(cluster) as ray:
+    needs = needs or Needs()
+    with connected(cluster, workers, needs) as ray:
         work = partial(ItemWork, config, place)
 
         def there(items: Sequence[Item], began: Began) -> Generator[tuple[int, Tried], None, None]:
-            return run_on_ray(ray, items, workers, work, _lost, began, limit, late, needs or Needs())
+            return run_on_ray(ray, items, workers, work, _lost, began, limit, late, needs)
 
         yield there
 

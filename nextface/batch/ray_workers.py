@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 HERE = "ray"  # a Ray of our own on this machine
 LOOK = 0.5  # seconds between looks at the clock
 PATIENCE = 10.0  # seconds in which a cluster's head must answer
+STORE = 100 * 2**20  # bytes of a Ray of our own for jobs and results, which are small
 MOST_FAILED_STARTS = 3  # of workers in a row, after which the cluster is given up
 
 
@@ -40,13 +41,17 @@ class Needs:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Any]:
+def connected(address: str, workers: int, needs: Needs) -> Iterator[Any]:
     """A connection to a cluster at `ADDRESS:PORT` or `ray://ADDRESS:PORT`, or a Ray of our own (`ray`).
+
+    Parameters
+    ----------
+    workers, needs: what a Ray of our own has room for.
 
     Raises
     ------
     MissingPartError: if Ray is not here.
-    BatchError: if the cluster cannot be reached.
+    BatchError: if the cluster cannot be reached, or no machine of it has what a worker needs.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -59,20 +64,38 @@ def connected(address: str) -> Iterator[Any]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == HERE:
-            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            ray.init(
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                num_cpus=max(math.ceil(workers * needs.cpus), 1),
+                object_store_memory=STORE,
+                **quiet,
+            )
         else:
             _reached(address)
             ray.init(address=address, **quiet)
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError) as error:
+    except BatchError:
+        raise
+    except Exception as error:  # of Ray's, which raises plain ones, too
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BatchError(
             f"The cluster {address} cannot be reached: {first} Check the address, that `ray start --head` runs "
             "there, and that its Ray and Python are of the versions here."
         ) from None
     try:
+        _has_room(ray, needs)
         yield ray
     finally:
         ray.shutdown()
+
+
+def _has_room(ray: Any, needs: Needs) -> None:
+    """Refuse what no machine of the cluster has: a worker would wait for it for ever."""
+    asked = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory or 0.0}
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(all(have.get(name, 0.0) >= much for name, much in asked.items()) for have in machines):
+        wanted = ", ".join(f"{name} {much:g}" for name, much in asked.items() if much)
+        raise BatchError(f"No machine of the cluster has what a worker needs: {wanted}.")
 
 
 def _reached(address: str) -> None:

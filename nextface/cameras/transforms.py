@@ -52,7 +52,7 @@ def read_transforms(path: Path) -> Views:
 
 
 def write_transforms(views: Sequence[View], path: Path, metric: bool) -> None:
-    """Write views whose world is the head as transforms.json.
+    """Write views whose world is the head as transforms.json, without matrices where places are not known.
 
     Parameters
     ----------
@@ -60,11 +60,13 @@ def write_transforms(views: Sequence[View], path: Path, metric: bool) -> None:
     """
     frames = []
     for view in views:
-        assert view.lens is not None and view.place is not None
-        pose = np.eye(4)
-        pose[:3, :3] = view.place.rotation.T @ TO_OPENCV
-        pose[:3, 3] = view.place.centre
-        lens = view.lens
+        assert view.lens is not None
+        lens, placed = view.lens, {}
+        if view.place is not None:
+            pose = np.eye(4)
+            pose[:3, :3] = view.place.rotation.T @ TO_OPENCV
+            pose[:3, 3] = view.place.centre
+            placed["transform_matrix"] = pose.tolist()
         frames.append(
             {
                 "file_path": view.name,
@@ -75,7 +77,7 @@ def write_transforms(views: Sequence[View], path: Path, metric: bool) -> None:
                 "cx": lens.matrix[0, 2],
                 "cy": lens.matrix[1, 2],
                 **dict(zip(COEFFICIENTS, lens.distortion.tolist(), strict=False)),
-                "transform_matrix": pose.tolist(),
+                **placed,
             }
         )
     content = {

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from made_shots import made_shot
-from rigged_photos import off, rigged, true_views
+from rigged_photos import rigged, true_views
 from scipy.spatial.transform import Rotation
 
+from benchmarks.rigs import off
 from nextface.cameras.view import Place
 from nextface.errors import CameraError, CheckpointError
 from nextface.export.cameras import found_views
@@ -70,7 +71,7 @@ def test_heads_tell_where_unknown_cameras_stand(truth: Reconstruction) -> None:
     found = settled(alone(truth))
     assert_same_cameras(found, truth)
     assert torch.equal(found.parameters.rotation[1], found.parameters.rotation[0])
-    degrees, mm, _ = off(found_views(found, shots_of(truth)), true_views(truth))
+    degrees, _, mm, _ = off(found_views(found, shots_of(truth)), true_views(truth))
     assert degrees < 1e-3 and mm < 0.02
 
 
@@ -115,7 +116,7 @@ def test_photos_that_were_turned_have_turned_cameras_and_come_back(truth: Recons
     frames = tuple(shot.frame for shot in shots)
     found, _ = in_places(replace(start, parameters=turned, frames=frames), rolled)
     views = found_views(found, shots)
-    degrees, mm, _ = off(views, true_views(truth))
+    degrees, _, mm, _ = off(views, true_views(truth))
     assert degrees < 1e-3 and mm < 0.02
     for view, true in zip(views, true_views(truth), strict=True):
         np.testing.assert_allclose(view.lens.matrix, true.lens.matrix, atol=1e-3)

@@ -154,19 +154,17 @@ def in_places(alone: Reconstruction, arrangement: Arrangement) -> tuple[Reconstr
     spread = centres - centres.mean(0)
     baseline, distance = float(np.sqrt((spread**2).sum(1).mean())), float(np.linalg.norm(shifts, axis=1).mean())
     scale = float((spread * (seen - seen.mean(0))).sum() / max((spread**2).sum(), 1e-12))
-    if len(rig) > 1 and (rig.metric or scale <= 0 or scale * baseline < SHORTEST_BASELINE * distance):
-        far = baseline > SHORTEST_BASELINE * distance
-        if rig.metric and far and not SCALES[0] < scale < SCALES[1]:
-            raise CameraError(
-                f"The unit of the cameras' places is not the one given: the heads' size says that distances "
-                f"are "
-                f"{scale:.2f} times as large. Give the right --unit, or leave it out."
-            )
-        if not rig.metric:
-            raise CameraError(
-                "The cameras stand so near to each other that the face does not tell the unit of their places. "
-                "Give it: --unit mm, cm, m or inch."
-            )
+    shortest = SHORTEST_BASELINE * distance
+    if rig.metric and max(scale, 1) * baseline > shortest and not SCALES[0] < scale < SCALES[1]:
+        raise CameraError(
+            "The unit of the cameras' places is not the one given: the heads' size says that distances are "
+            f"{scale:.4g} times as large. Give the right --unit, or leave it out."
+        )
+    if len(rig) > 1 and not rig.metric and scale * baseline < shortest:
+        raise CameraError(
+            "The cameras stand so near to each other that the face does not tell the unit of their places. "
+            "Give it: --unit mm, cm, m or inch."
+        )
     factor = 1.0 if rig.metric or len(rig) == 1 else scale
     rig = replace(rig, translation=rig.translation * factor)
     origin = (factor * centres - seen).mean(0)

@@ -127,8 +127,11 @@ def test_places_that_heads_contradict_are_refused(truth: Reconstruction) -> None
     exchanged = beside_each_other(shots_of(truth), [places[0], places[2], places[1]], 1.0, own_light=False)
     with pytest.raises(CameraError, match=r"do not belong to these photos.*aside"):
         in_places(alone(truth), exchanged)
+    in_m = [replace(place, translation=place.translation / 1000) for place in places]
+    with pytest.raises(CameraError, match=r"unit.* 1000 times"):
+        in_places(alone(truth), beside_each_other(shots_of(truth), in_m, 1.0, own_light=False))
     in_cm = beside_each_other(shots_of(truth), places, 10.0, own_light=False)
-    with pytest.raises(CameraError, match=r"unit.*0\.10 times"):
+    with pytest.raises(CameraError, match=r"unit.*0\.1 times"):
         in_places(alone(truth), in_cm)
     nearly_one = [places[0], Place(np.eye(3), np.array([4.0, 0, 0]))]
     same = with_own_poses(rigged(truth.model, SIZE, (0.0, 0.0)))

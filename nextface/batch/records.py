@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nextface import __version__
 from nextface.batch.places import Output
 from nextface.config import Config
 from nextface.export.files import write_json
 from nextface.export.index import Outcome
+from nextface.system.versions import versions
 
 FOLDER = ".batch"
 SCHEMA_VERSION = 1
@@ -38,7 +38,7 @@ def key_of(photo: Path, beside: Sequence[Path], config: Config) -> str:
     OSError: if one cannot be read.
     """
     settings = {name: value for name, value in asdict(config).items() if name not in IMMATERIAL}
-    digest = hashlib.sha256(json.dumps([__version__, settings], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([versions().get("nextface"), settings], sort_keys=True).encode())
     for file in (photo, *beside):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

@@ -21,7 +21,7 @@ from nextface.export.files import write_json
 from nextface.export.folder import compare, draw, write_results
 from nextface.export.plots import plot_losses
 from nextface.fitting.landmarks.coarse import fit_landmarks
-from nextface.fitting.landmarks.illumination import guess_lights
+from nextface.fitting.landmarks.illumination import exposures, guess_lights
 from nextface.fitting.landmarks.plausibility import check_landmarks_fit
 from nextface.fitting.landmarks.second_look import compared_landmarks
 from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
@@ -56,6 +56,7 @@ from nextface.system.versions import versions
 from renderers.renderer import Renderer
 
 EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
+UNEVEN = 1.6  # ratio of photos' brightness in the same light, from which on the user is warned
 EVEN_RADIANCE = 1.0  # of the light before anything is known about it
 
 
@@ -234,7 +235,21 @@ class Run:
                 fitted = fit(placed)
             else:
                 fitted = settled(fit(start))
-        return guess_lights(fitted, [shot.observation for shot in self.shots])
+        lit = guess_lights(fitted, [shot.observation for shot in self.shots])
+        if lit.light_of_world:
+            self._compare_exposures(lit)
+        return lit
+
+    def _compare_exposures(self, lit: Reconstruction) -> None:
+        """Warn where photos that share a light are brighter or darker than it makes them."""
+        bright = exposures(lit, [shot.observation for shot in self.shots])
+        most, least = bright.index(max(bright)), bright.index(min(bright))
+        if bright[most] > UNEVEN * bright[least]:
+            self.progress.warn(
+                f"In the same light {self.shots[most].source.name} is {bright[most] / bright[least]:.1f} times as "
+                f"bright as {self.shots[least].source.name}: the cameras may have exposed differently. If so, "
+                "--ownLight gives each photo a light of its own."
+            )
 
     def _statistical(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config = self.config

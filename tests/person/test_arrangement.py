@@ -17,14 +17,18 @@ from benchmarks.rigs import off
 from nextface.cameras.view import Place
 from nextface.errors import CameraError, CheckpointError
 from nextface.export.cameras import found_views
+from nextface.fitting.landmarks.illumination import exposures, guess_lights
 from nextface.models import create as create_model
 from nextface.person.arrangement import MOMENT, OWN_POSES, beside_each_other, in_places, settled, with_own_poses
 from nextface.person.checkpoint import Checkpoint, save_checkpoint
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.frame import Frame
 from nextface.photos.lens import Lens
+from nextface.photos.observation import Observation
 from nextface.photos.shot import Shot
+from nextface.scene.colour import linear_to_srgb
 from nextface.scene.geometry import pose_of
+from renderers.vertex.renderer import VertexRenderer
 
 SIZE = 64
 
@@ -166,3 +170,17 @@ def test_a_lens_turned_with_its_photo_sees_the_same() -> None:
     expected = pixels[:, :2] / pixels[:, 2:] @ quarter[:, :2].T + quarter[:, 2]
     np.testing.assert_allclose(turned[:, :2] / turned[:, 2:], expected, atol=1e-9)
     assert matrix[1, 0] == 0 and math.isclose(np.linalg.det(turn), 1)
+
+
+def test_photos_of_one_light_that_are_exposed_differently_are_told_apart() -> None:
+    """The second of two is half as bright as the light makes it."""
+    truth = rigged(create_model("open"), SIZE, (-20.0, 20.0))
+    observations = []
+    for photo, exposure in enumerate((1.0, 0.5)):
+        with torch.no_grad():
+            image = VertexRenderer().render(truth.scene(photo), 1, 0)[0]
+        encoded = linear_to_srgb((exposure * image[..., :3]).clamp(0, 1))
+        mask = image[..., 3] > 0.99
+        observations.append(Observation(encoded, mask, torch.zeros_like(mask)))
+    bright = exposures(guess_lights(truth, observations), observations)
+    assert math.isclose(bright[1] / bright[0], 0.5, rel_tol=0.2), bright

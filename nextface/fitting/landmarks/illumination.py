@@ -38,6 +38,19 @@ def guess_lights(reconstruction: Reconstruction, observations: Sequence[Observat
     return reconstruction.with_parameters(replace(old, light=torch.stack(lights)))
 
 
+def exposures(reconstruction: Reconstruction, observations: Sequence[Observation]) -> list[float]:
+    """How bright each photo's skin is, over what its light makes of it; 1 where nothing of it is seen.
+
+    Photos that share a light but not the camera's exposure differ in it.
+    """
+    found = []
+    for photo, observation in enumerate(observations):
+        design, target = _shading(reconstruction[photo], observation, MAX_SAMPLES)
+        power = reconstruction[photo].parameters.light[0].exp().mean(-1).double().cpu().numpy()
+        found.append(float(target.sum() / (design @ power).sum()) if target.sum() > 0 else 1.0)
+    return found
+
+
 def _powers(design: np.ndarray, target: np.ndarray) -> np.ndarray | None:
     """Powers [LIGHT_LOBES] of lobes whose shading [S, LIGHT_LOBES] explains the brightness [S]."""
     if not len(target):

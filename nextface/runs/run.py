@@ -246,8 +246,8 @@ class Run:
         most, least = bright.index(max(bright)), bright.index(min(bright))
         if bright[most] > UNEVEN * bright[least]:
             self.progress.warn(
-                f"In the same light {self.shots[most].source.name} is {bright[most] / bright[least]:.1f} times as "
-                f"bright as {self.shots[least].source.name}: the cameras may have exposed differently. If so, "
+                f"In the same light {self.shots[most].source.name} is {bright[most] / bright[least]:.1f} times "
+                f"as bright as {self.shots[least].source.name}: the cameras may have exposed differently. If so, "
                 "--ownLight gives each photo a light of its own."
             )
 

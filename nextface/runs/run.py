@@ -247,8 +247,8 @@ class Run:
         if bright[most] > UNEVEN * bright[least]:
             self.progress.warn(
                 f"In the same light {self.shots[most].source.name} is {bright[most] / bright[least]:.1f} times "
-                f"as bright as {self.shots[least].source.name}: the cameras may have exposed differently. If so, "
-                "--ownLight gives each photo a light of its own."
+                f"as bright as {self.shots[least].source.name}: the cameras may have exposed differently. If "
+                "so, --ownLight gives each photo a light of its own."
             )
 
     def _statistical(self, start: Reconstruction, watch: Watch) -> Reconstruction:

@@ -48,7 +48,10 @@ def assert_same(found: View, truth: View) -> None:
     np.testing.assert_allclose(seen(found), seen(truth), atol=1e-6)
 
 
-@pytest.mark.parametrize("distortion", [np.zeros(5), np.append(BENT[:4], 0), BENT])
+RATIONAL = np.append(BENT, [0.02, -0.01, 0.003])
+
+
+@pytest.mark.parametrize("distortion", [np.zeros(5), np.append(BENT[:4], 0), BENT, RATIONAL])
 def test_what_is_written_for_colmap_colmap_projects_alike(tmp_path: Path, distortion: np.ndarray) -> None:
     write_colmap(views(distortion), tmp_path)
     model = pycolmap.Reconstruction(str(tmp_path))

@@ -113,6 +113,9 @@ def reconstruct_batch(
 
 def _items(photos: Sequence[str], landmarks: Path | None, mask: Path | None) -> list[Item]:
     names = result_names([Path(photo) for photo in photos])
+    landmarks, mask = (  # workers may stand in another folder
+        None if folder is None else folder.absolute() for folder in (landmarks, mask)
+    )
     return [
         Item(
             photo if is_remote(photo) else str(Path(photo).absolute()),

@@ -25,8 +25,8 @@ from nextface.batch.retries import Began, Crew, with_retries
 from nextface.errors import BatchError
 from nextface.system.workers import run_in_workers
 
-KILLS = 4
-ITEMS = 12
+KILLS = 3
+ITEMS = 8
 
 
 def lost(item: Item, code: int | None) -> Tried:

@@ -87,7 +87,7 @@ def test_unknown_places_are_found_from_the_face(taken, tmp_path: Path) -> None: 
 
 
 def test_what_contradicts_is_told(taken, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    photos, points, cameras, _ = taken
+    photos, _, cameras, _ = taken
     others = tmp_path / "others"
     others.mkdir()
     shutil.copy(photos / "0.png", others / "somebody.png")
@@ -96,7 +96,6 @@ def test_what_contradicts_is_told(taken, tmp_path: Path) -> None:  # type: ignor
         ((photos, "--cameras", cameras, "--unit", "ell"), "units are mm, cm, m, inch"),
         ((photos, "--unit", "mm"), "--cameras"),
         ((photos, "--cameras", tmp_path / "none.json"), "There is no file or folder of cameras"),
-        ((photos, "--cameras", cameras, "--unit", "mm", "--landmarks", points), "unit of the cameras"),
     ):
         result = CliRunner().invoke(
             cli.app, ["multiview", *map(str, words), "--output", str(tmp_path / "out"), *QUICK]

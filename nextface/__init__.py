@@ -14,14 +14,23 @@ if TYPE_CHECKING:
     from nextface.config import Config
     from nextface.runs.engine import reconstruct, reconstruct_shared
     from nextface.runs.folder_run import reconstruct_folder
+    from nextface.runs.multiview import reconstruct_moment
 
 __version__ = "0.1.0"
-__all__ = ["Config", "__version__", "reconstruct", "reconstruct_folder", "reconstruct_shared"]
+__all__ = [
+    "Config",
+    "__version__",
+    "reconstruct",
+    "reconstruct_folder",
+    "reconstruct_moment",
+    "reconstruct_shared",
+]
 
 _HOMES = {
     "Config": "nextface.config",
     "reconstruct": "nextface.runs.engine",
     "reconstruct_folder": "nextface.runs.folder_run",
+    "reconstruct_moment": "nextface.runs.multiview",
     "reconstruct_shared": "nextface.runs.engine",
 }
 

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from nextface import __version__
+from nextface.commands.batch import batch
 from nextface.commands.exit_codes import exit_codes
 from nextface.commands.export import export
 from nextface.commands.films import animate, relight, replay
+from nextface.commands.multiview import multiview
 from nextface.commands.options import ConfigFile, Overrides, configure
 from nextface.commands.reconstruct import demo, reconstruct
 from nextface.commands.view import view
@@ -31,7 +33,7 @@ app = typer.Typer(
 setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
 app.add_typer(setup, name="setup")
 
-for command in (reconstruct, demo, view, export, relight, replay, animate):
+for command in (reconstruct, demo, multiview, batch, view, export, relight, replay, animate):
     app.command()(command)
 
 

@@ -24,6 +24,14 @@ class FaceNotFoundError(NextFaceError):
     """No usable face was found in the photo."""
 
 
+class CameraError(NextFaceError):
+    """What is said of cameras contradicts itself or the photos, or is of a kind that is not known."""
+
+
+class BatchError(NextFaceError):
+    """A list of photos, or the cluster that is to do them, cannot be used."""
+
+
 class MissingPartError(NextFaceError):
     """A package, system library, model file or device that the request needs is not here."""
 

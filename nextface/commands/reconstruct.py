@@ -52,6 +52,7 @@ def summary(folder: Path, metrics: Mapping[str, Any], written: Collection[str]) 
         "visibility_0.png": "where the maps were seen, mirrored or filled in",
         "envMap_0.exr": "the light (envMap_0.png: preview)",
         "scene_0.json": "camera, pose, light and coefficients",
+        "cameras": "where the cameras stand around the head: transforms.json, and colmap",
         "metrics.json": "figures of this run",
         "checkpoints": "to go on from, with --checkpoint",
     }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nextface.export.cameras import write_cameras
 from nextface.export.files import write_json, write_png
 from nextface.export.light import write_environment
 from nextface.export.maps import write_maps
@@ -82,6 +83,8 @@ def write_results(
     common = {**names, "meshNeutral": NEUTRAL_MESH}
     if reconstruction.shape_deviation is not None:
         common["deviations"] = write_deviations(reconstruction.shape_deviation, folder)
+    if reconstruction.rig is not None:
+        common |= write_cameras(reconstruction, shots, folder)
     figures = []
     for photo, shot in enumerate(shots):
         encoded = draw(reconstruction, renderer, samples, seed, photo)
@@ -113,6 +116,16 @@ def write_results(
 def scene_description(reconstruction: Reconstruction, files: dict[str, str]) -> dict[str, Any]:
     """Camera, pose, light and coefficients of one photo (N = 1), as scene_i.json holds them."""
     parameters, (frame,), camera = reconstruction.parameters, reconstruction.frames, reconstruction.camera()
+    rig, rigged = reconstruction.rig, {}
+    if rig is not None:
+        (mount,) = reconstruction.mounts
+        rigged["rig"] = {
+            "rotation": rig.rotation[mount].tolist(),
+            "translation": rig.translation[mount].tolist(),
+            "known": all(rig.known),
+            "metric": rig.metric,
+            "lightOfWorld": reconstruction.light_of_world,
+        }
     return {
         "schemaVersion": SCHEMA_VERSION,
         "K": camera.intrinsics[0].tolist(),
@@ -121,6 +134,7 @@ def scene_description(reconstruction: Reconstruction, files: dict[str, str]) -> 
         "rotation": rotation_vector(camera.turn[0]).tolist(),
         "translation": camera.translation[0].tolist(),
         "photoToImage": frame.photo_to_image.tolist(),
+        **rigged,
         "sh": {
             "bands": reconstruction.bands,
             "coefficients": reconstruction.light_coefficients()[0].tolist(),

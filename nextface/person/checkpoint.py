@@ -20,7 +20,7 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import SHARED_IDENTITY
 from nextface.photos.frame import Frame
 from nextface.photos.photo import THUMBNAIL_SHAPE
-from nextface.scene import Material
+from nextface.scene import Material, Rig
 from nextface.scene.baking import resample_map
 from nextface.scene.geometry import pose_of, rotation_matrix
 from nextface.scene.reflectance import RANGES
@@ -57,6 +57,12 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, stage: int, fini
         arrays["confidence"] = reconstruction.confidence.cpu().numpy().astype(np.float16)
     if reconstruction.shape_deviation is not None:
         arrays["shapeDeviation"] = reconstruction.shape_deviation.cpu().numpy()
+    if (rig := reconstruction.rig) is not None:
+        arrays["rigRotation"], arrays["rigTranslation"] = (
+            values.detach().cpu().numpy() for values in (rig.rotation, rig.translation)
+        )
+        arrays["rigKnown"], arrays["rigMetric"] = np.array(rig.known, np.int64), rig.metric
+        arrays["lightOfWorld"] = reconstruction.light_of_world
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
@@ -77,6 +83,10 @@ class Checkpoint:
     thumbnails: np.ndarray | None  # [N, 16, 16, 3] of the frames; None in files that were made without
     rows: dict[str, tuple[int, ...]]  # for each parameter the row that each photo uses
     shape_deviation: Tensor | None = None  # [V] mm, how sure stage 2 is of the shape; None: not known
+    rig: Rig | None = (
+        None  # where the photos' cameras stand; None: each photo's pose is in its own camera's frame
+    )
+    light_of_world: bool = False
 
     @classmethod
     def load(cls, path: Path, model: FaceModel) -> Checkpoint:
@@ -121,6 +131,8 @@ class Checkpoint:
             else None,
             rows,
             _shape_deviation(found, model),
+            _rig(found, photos),
+            found.flag("lightOfWorld") if "lightOfWorld" in found else False,
         )
 
     def resumed(self, reconstruction: Reconstruction, resolution: int) -> tuple[Reconstruction, list[str]]:
@@ -146,6 +158,17 @@ class Checkpoint:
                     f"{self.path} was made with other photos sharing their {name}: they use its values number "
                     f"{rows}, in this run {sharing.rows(name)}. Start without it."
                 )
+        ours = reconstruction.rig
+        if (self.rig is None) != (ours is None) or self.light_of_world != reconstruction.light_of_world:
+            raise CheckpointError(
+                f"{self.path} was made with cameras or a light of another kind: several cameras at one moment, "
+                f"or "
+                "photos each by itself; one light of the world, or each photo's own. Start without it."
+            )
+        if self.rig is not None and ours is not None and self.rig.known != ours.known:
+            raise CheckpointError(
+                f"{self.path} was made with other knowledge of where the cameras stand. Start without it."
+            )
         scales = [by_photo[photo] for photo in sharing.firsts("focal")]
         focal = self.parameters.focal
         parameters = replace(self.parameters, focal=focal + torch.tensor(scales).log().to(focal))
@@ -169,6 +192,7 @@ class Checkpoint:
             material=material,
             confidence=confidence,
             shape_deviation=deviation,
+            rig=None if self.rig is None else self.rig.to(device),
         ), notes
 
     def _scale_to(self, frame: Frame, photo: int, notes: list[str]) -> float:
@@ -279,6 +303,16 @@ def _shape_deviation(found: CheckpointContents, model: FaceModel) -> Tensor | No
     if "shapeDeviation" not in found:
         return None
     return torch.from_numpy(found.numbers("shapeDeviation", (int(model.triangles.max()) + 1,), 0, 1e6))
+
+
+def _rig(found: CheckpointContents, photos: int) -> Rig | None:
+    """Where the cameras stand, one for each photo; None where photos are each by itself."""
+    if "rigRotation" not in found:
+        return None
+    rotation = found.numbers("rigRotation", (photos, 3), -100.0, 100.0)
+    translation = found.numbers("rigTranslation", (photos, 3), -1e6, 1e6)
+    known = tuple(bool(one) for one in found.numbers("rigKnown", (photos,), 0, 1, np.int64))
+    return Rig(torch.from_numpy(rotation), torch.from_numpy(translation), known, found.flag("rigMetric"))
 
 
 def _photo_box(photo_to_image: np.ndarray, size: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A camera's inner geometry, as measured or as assumed, and photos and points without its distortion.
 
-Distortion is Brown and Conrady's in OpenCV's convention: radial k1, k2, k3 and tangential p1, p2. A photo is
-straightened once, on its way in; everything behind it sees a pinhole camera.
+Distortion is Brown and Conrady's in OpenCV's convention: radial k1, k2, k3 and tangential p1, p2, and its
+rational form, where k4, k5, k6 divide. A photo is straightened once, on its way in; everything behind it sees
+a pinhole camera.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import rq
 
 from nextface.errors import PhotoError
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
@@ -32,7 +34,9 @@ class Lens:
     width: int  # pixels
     height: int  # pixels
     matrix: NDArray[np.float64]  # [3, 3] pixels: fx, skew, cx; 0, fy, cy; 0, 0, 1
-    distortion: NDArray[np.float64] = field(default_factory=lambda: np.zeros(5))  # k1, k2, p1, p2, k3
+    distortion: NDArray[np.float64] = field(
+        default_factory=lambda: np.zeros(5)
+    )  # k1, k2, p1, p2, k3 (, k4, k5, k6)
     known: bool = True  # whether the matrix was measured; else its focal length is a guess
 
     def __post_init__(self) -> None:
@@ -49,8 +53,10 @@ class Lens:
             raise ValueError(
                 f"no camera has the matrix {matrix.tolist()}: expected fx, s, cx; 0, fy, cy; 0, 0, 1"
             )
-        if distortion.shape != (5,) or not np.isfinite(distortion).all():
-            raise ValueError(f"the distortion is {distortion.tolist()}; expected k1, k2, p1, p2, k3")
+        if distortion.shape not in ((5,), (8,)) or not np.isfinite(distortion).all():
+            raise ValueError(
+                f"the distortion is {distortion.tolist()}; expected k1, k2, p1, p2, k3, or k6 at most"
+            )
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", distortion)
 
@@ -65,8 +71,8 @@ class Lens:
     def from_opencv(
         cls, width: int, height: int, matrix: NDArray[np.float64], distortion: NDArray[np.float64]
     ) -> Lens:
-        """What `cv2.calibrateCamera` found: its matrix [3, 3] and its first four or five coefficients."""
-        coefficients = np.zeros(5)
+        """What `cv2.calibrateCamera` found: its matrix [3, 3] and four, five or eight coefficients."""
+        coefficients = np.zeros(5 if np.size(distortion) <= 5 else 8)
         coefficients[: np.size(distortion)] = np.ravel(distortion)
         return cls(width, height, matrix + HALF_A_PIXEL, coefficients)
 
@@ -96,9 +102,17 @@ class Lens:
         matrix = np.diag([across, down, 1.0]) @ self.matrix
         return replace(self, width=width, height=height, matrix=matrix)
 
-    def in_crop(self, photo_to_image: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The matrix [3, 3] of a crop whose pixels are `photo_to_image` [2, 3] of the straightened photo's."""
-        return np.vstack([photo_to_image, [0, 0, 1]]) @ self.matrix
+    def in_crop(self, photo_to_image: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The matrix [3, 3] of a crop, and the turn [3, 3] from the camera's frame to the crop's camera's.
+
+        The crop may have been turned by right angles: then so is its camera, about its axis; else the turn is
+        the identity.
+
+        Parameters
+        ----------
+        photo_to_image: [2, 3] from pixels of the straightened photo to the crop's.
+        """
+        return camera_matrix(np.vstack([photo_to_image, [0, 0, 1]]) @ self.matrix)
 
     def undistorted(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points [P, 2] of the photo in the straightened photo, pixels; by iteration, to 1e-6 pixels or so."""
@@ -148,3 +162,15 @@ class Lens:
         )
         (across, skew, column), (_, down, row) = from_centres[:2].astype(np.float32)
         return across * x + skew * y + column, down * y + row
+
+
+def camera_matrix(projection: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The matrix K [3, 3] of a camera, and its turn R [3, 3], whose product is given up to a positive factor.
+
+    K has positive focal lengths and R is a rotation (Hartley and Zisserman, Multiple View Geometry, section
+    6.2.4).
+    """
+    upper, turn = rq(projection)
+    signs = np.sign(np.diag(upper))
+    upper, turn = upper * signs, signs[:, None] * turn
+    return upper / upper[2, 2], turn

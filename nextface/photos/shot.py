@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nextface.photos.exif import CameraId
 from nextface.photos.frame import Frame
+from nextface.photos.lens import Lens
 from nextface.photos.observation import Observation
 
 
@@ -61,6 +62,7 @@ class Shot:
     photo_size: tuple[int, int] | None = None  # of the whole photo, upright: width, height; None where unknown
     notes: tuple[str, ...] = ()  # what a user may want to know
     warnings: tuple[str, ...] = ()  # what a user ought to know
+    optics: Lens | None = None  # of the uncropped photo, calibrated or assumed; None where nothing was assumed
     visible: np.ndarray | None = (
         None  # [h, w] bool, all that maps are refined from; None: what counts in the loss
     )

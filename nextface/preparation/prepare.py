@@ -73,15 +73,13 @@ def prepare(
     photo = load_photo(path, lens)
     notes: tuple[str, ...] = ()
     if landmarks is None:
-        may_turn = photo.lens is None  # a calibrated camera stands as its calibration says
-        searched_at = folder / searched
-        detection = detect(photo, config.landmarksDetectorType, face, searched_at, detectors, may_turn)
+        detection = detect(photo, config.landmarksDetectorType, face, folder / searched, detectors)
         found, notes, turns = detection.landmarks, detection.notes, detection.turns
     else:
         found = read_landmarks(landmarks)
         if photo.lens is not None:
             found = replace(found, points=photo.lens.undistorted(found.points))
-        turns = turns_of(found) if photo.lens is None else 0
+        turns = turns_of(found)
         found = found.transformed(photo.to_turned(turns))
         if face_width(found) < SMALLEST_FACE:
             raise FaceNotFoundError(
@@ -98,7 +96,7 @@ def prepare(
     if mask is not None:
         chosen = _cropped_mask(np.rot90(_read_mask(mask, photo), turns), upright, found, config)
     if photo.shown is not None:
-        chosen = chosen & _cropped_mask(photo.shown, upright, found, config)
+        chosen = chosen & _cropped_mask(np.rot90(photo.shown, turns), upright, found, config)
     warnings = list(photo.warnings)
     outside = share_outside(found, upright.srgb.shape[1], upright.srgb.shape[0])
     if outside > MOSTLY_OUTSIDE:
@@ -121,7 +119,9 @@ def prepare(
             "Paint the skin of the face white in a mask and pass it with --mask, or check the landmarks."
         )
     height, width = crop.srgb.shape[:2]
-    matrix = _lens(upright, config).in_crop(crop.photo_to_image)
+    photo_to_image = crop.photo_to_image @ np.vstack([photo.to_turned(turns), [0, 0, 1]])
+    lens = _lens(photo, config)
+    matrix, _ = lens.in_crop(photo_to_image)
     observation = Observation(
         torch.from_numpy(crop.srgb).to(device),
         torch.from_numpy(np.ascontiguousarray(chosen)).to(device),
@@ -132,7 +132,7 @@ def prepare(
         width,
         height,
         torch.from_numpy(matrix[None, :2, 2]).float().to(device),
-        crop.photo_to_image @ np.vstack([photo.to_turned(turns), [0, 0, 1]]),
+        photo_to_image,
         crop.thumbnail,
         matrix[1, 1] / matrix[0, 0],
         matrix[0, 1] / matrix[0, 0],
@@ -149,6 +149,7 @@ def prepare(
         (upright.srgb.shape[1], upright.srgb.shape[0]),
         notes,
         tuple(warnings),
+        lens,
         region.visible if mask is None else None,
     )
 

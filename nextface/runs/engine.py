@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nextface.config import Config
@@ -12,6 +12,7 @@ from nextface.export.claim import Claim, claimed
 from nextface.models.face_model import FaceModel
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.folder import find_photos, result_name, safe_name, sidecar
+from nextface.photos.lens import Lens
 from nextface.photos.shot import Shot
 from nextface.preparation.prepare import prepare
 from nextface.runs.equipment import Equipment, equipped
@@ -100,7 +101,7 @@ def reconstruct_with(
         _tell(shot, progress)
         run = Run([shot], folder, config, equipment, progress, started, command)
         result = run.execute(checkpoint, skip_stages)
-        _tidy(claim, progress)
+        tidy(claim, progress)
     return result
 
 
@@ -151,22 +152,28 @@ def reconstruct_shared(
             raise PhotoError("The list of photos is empty.")
         owner, folder = listed[0], output / result_name(listed[0])
     with equipped(config, model) as equipment, claimed(folder, owner) as claim:
-        shots = _prepare_all(listed, equipment, folder, landmarks, mask, progress)
+        shots = prepare_all(listed, equipment, folder, landmarks, mask, progress)
         run = Run(shots, folder, config, equipment, progress, started, words)
         result = run.execute(checkpoint, skip_stages)
-        _tidy(claim, progress)
+        tidy(claim, progress)
     return result
 
 
-def _prepare_all(
+def prepare_all(
     photos: Sequence[Path],
     equipment: Equipment,
     folder: Path,
     landmarks: Path | None,
     mask: Path | None,
     progress: Progress,
+    lenses: Mapping[Path, Lens | None] | None = None,
 ) -> list[Shot]:
-    """The photos of one person that can be used; the others are reported and left out."""
+    """The photos of one person that can be used; the others are reported and left out.
+
+    Parameters
+    ----------
+    lenses: what took the photos, as calibrated, where that is known.
+    """
     usable: list[Shot] = []
     for photo in photos:
         try:
@@ -180,6 +187,7 @@ def _prepare_all(
                 number=len(usable),
                 searched=f"searched_{result_name(photo)}.png",
                 detectors=equipment.detectors,
+                lens=(lenses or {}).get(photo),
             )
         except (FaceNotFoundError, PhotoError) as error:
             progress.warn(f"{photo.name} is left out: {error}")
@@ -195,7 +203,7 @@ def _prepare_all(
     return usable
 
 
-def _tidy(claim: Claim, progress: Progress) -> None:
+def tidy(claim: Claim, progress: Progress) -> None:
     """Remove what an earlier run left and this one did not make."""
     if changed := claim.remove_stale():
         progress.note(

@@ -22,7 +22,7 @@ from nextface.export.folder import compare, draw, write_results
 from nextface.export.plots import plot_losses
 from nextface.export.report.page import write_report
 from nextface.fitting.landmarks.coarse import fit_landmarks
-from nextface.fitting.landmarks.illumination import guess_light
+from nextface.fitting.landmarks.illumination import exposures, guess_lights
 from nextface.fitting.landmarks.plausibility import check_landmarks_fit
 from nextface.fitting.landmarks.second_look import compared_landmarks
 from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
@@ -36,11 +36,12 @@ from nextface.fitting.terms.shot_on_model import ShotOnModel
 from nextface.fitting.terms.watcher import Watcher
 from nextface.fitting.transfer.renderer import can_transfer, with_transfer
 from nextface.landmarks.embedding.cache import load_or_compute
+from nextface.person.arrangement import SEPARATE, Arrangement, in_places, settled, with_own_poses
 from nextface.person.checkpoint import Checkpoint, save_checkpoint
 from nextface.person.circumstances import circumstances_of
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
-from nextface.person.sharing import SHARED_IDENTITY, Sharing, SharingTable
+from nextface.person.sharing import Sharing
 from nextface.photos.shot import Shot
 from nextface.runs.equipment import Equipment
 from nextface.runs.exports import EXPORTS, check_formats, export
@@ -58,6 +59,7 @@ from nextface.system.versions import versions
 from renderers.renderer import Renderer
 
 EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
+UNEVEN = 1.6  # ratio of photos' brightness in the same light, from which on the user is warned
 EVEN_RADIANCE = 1.0  # of the light before anything is known about it
 
 
@@ -70,7 +72,7 @@ class Run:
     started: when the run was asked for, as `time.monotonic` tells.
     command: words of the command line that makes this run again, without a checkpoint; empty where a command
         line cannot say it.
-    table: whose each parameter is.
+    arrangement: who shares what, and where the cameras stand.
     """
 
     shots: Sequence[Shot]
@@ -80,7 +82,7 @@ class Run:
     progress: Progress
     started: float
     command: Sequence[str] = ()
-    table: SharingTable = field(default_factory=lambda: SHARED_IDENTITY)
+    arrangement: Arrangement = SEPARATE
     losses: dict[int, list[float]] = field(default_factory=dict)
     used: dict[str, Usage] = field(default_factory=dict)  # by each part of the run
     resumable: Path | None = None  # the last checkpoint that this run wrote or started from
@@ -158,7 +160,11 @@ class Run:
     def _start(self) -> Reconstruction:
         """The mean face, in front of every camera, under even light."""
         model, device = self.equipment.model, self.equipment.device
-        sharing = Sharing.of(self.table, circumstances_of(self.shots))
+        arrangement = self.arrangement
+        circumstances = circumstances_of(self.shots)
+        if arrangement.rig is not None:
+            circumstances = [replace(one, moment="one") for one in circumstances]
+        sharing = Sharing.of(arrangement.table, circumstances)
         rows = {name: sharing.count(name) for name in sharing.table}
         lobe = math.log(EVEN_RADIANCE * 4 * math.pi / LIGHT_LOBES)
         focal = [math.log(self.shots[first].lens.focal) for first in sharing.firsts("focal")]
@@ -173,7 +179,15 @@ class Run:
         )
         frames = tuple(shot.frame for shot in self.shots)
         return Reconstruction(
-            model, parameters, frames, self.config.bands, self.config.envMapRes, sharing=sharing
+            model,
+            parameters,
+            frames,
+            self.config.bands,
+            self.config.envMapRes,
+            rig=arrangement.rig and arrangement.rig.to(device),
+            mounts=() if arrangement.rig is None else tuple(range(len(frames))),
+            light_of_world=arrangement.light_of_world,
+            sharing=sharing,
         )
 
     def _stage(
@@ -214,18 +228,38 @@ class Run:
 
     def _coarse(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config, count = self.config, len(self.shots)
-        fits = 1 if count == 1 else 2 * count
+        fits = (1 if count == 1 else 2 * count) * (2 if self.arrangement.measured else 1)
         with self.progress.stage("1 landmarks", fits * config.iterStep1) as bar:
-            fitted = fit_landmarks(
-                start,
-                self._on_model,
-                config.iterStep1,
-                config.optimizeFocalLength,
-                watch.counts(bar.advance),
+
+            def fit(state: Reconstruction) -> Reconstruction:
+                steps, focal_moves = config.iterStep1, config.optimizeFocalLength
+                fitted = fit_landmarks(state, self._on_model, steps, focal_moves, watch.counts(bar.advance))
+                check_landmarks_fit(fitted, self._on_model)
+                return fitted
+
+            if self.arrangement.rig is None:
+                fitted = fit(start)
+            elif self.arrangement.measured:
+                placed, said = in_places(fit(with_own_poses(start)), self.arrangement)
+                self.progress.note(said)
+                fitted = fit(placed)
+            else:
+                fitted = settled(fit(start))
+        lit = guess_lights(fitted, [shot.observation for shot in self.shots])
+        if lit.light_of_world:
+            self._compare_exposures(lit)
+        return lit
+
+    def _compare_exposures(self, lit: Reconstruction) -> None:
+        """Warn where photos that share a light are brighter or darker than it makes them."""
+        bright = exposures(lit, [shot.observation for shot in self.shots])
+        most, least = bright.index(max(bright)), bright.index(min(bright))
+        if bright[most] > UNEVEN * bright[least]:
+            self.progress.warn(
+                f"In the same light {self.shots[most].source.name} is {bright[most] / bright[least]:.1f} times "
+                f"as bright as {self.shots[least].source.name}: the cameras may have exposed differently. If "
+                "so, --ownLight gives each photo a light of its own."
             )
-        check_landmarks_fit(fitted, self._on_model)
-        lit = [guess_light(fitted[photo], shot.observation) for photo, shot in enumerate(self.shots)]
-        return fitted.with_parameters(fitted.sharing.joined([single.parameters for single in lit]))
 
     def _statistical(self, start: Reconstruction, watch: Watch) -> Reconstruction:
         config = self.config
@@ -244,9 +278,13 @@ class Run:
             watcher = Watcher(watch.counts(bar.advance), watch.keep)
             if config.lightTransfer and not config.visibilityGradients and can_transfer(renderer):
                 shots, look = self._on_model, self._compared
-                return fit_by_gauss_newton(start, shots, renderer, settings, watcher, look)
-            shots = self._compared(start)
-            return fit_statistical(start, shots, self._still_renderer(start, self.shots), settings, watcher)
+                fitted = fit_by_gauss_newton(start, shots, renderer, settings, watcher, look)
+            else:
+                shots = self._compared(start)
+                fitted = fit_statistical(
+                    start, shots, self._still_renderer(start, self.shots), settings, watcher
+                )
+        return fitted if fitted.rig is None or self.arrangement.measured else settled(fitted)
 
     def _compared(self, state: Reconstruction) -> list[ShotOnModel]:
         """The photos, with their landmarks compared with those in pictures of a state."""

@@ -24,10 +24,15 @@ class Rig:
     rotation: Tensor  # [C, 3] axis-angle in radians, rig frame to each camera's
     translation: Tensor  # [C, 3] mm, rig frame to each camera's
     known: tuple[bool, ...]  # of each camera, whether its place was measured
+    metric: bool = False  # whether distances were measured; else they are as heads of a model's size tell them
 
     def __len__(self) -> int:
         """The number of cameras C."""
         return len(self.known)
+
+    def to(self, device: str) -> Rig:
+        """The same places on another device."""
+        return replace(self, rotation=self.rotation.to(device), translation=self.translation.to(device))
 
     def turn(self, number: int) -> Tensor:
         """The rotation [3, 3] from the rig's frame to that of one of its cameras."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -31,6 +32,9 @@ def run_in_workers(
     workers: int,
     make: Callable[[], Work[Job, Result]],
     lost: Callable[[Job, int | None], Result],
+    began: Callable[[int], None] = lambda number: None,
+    limit: float = math.inf,
+    late: Callable[[Job], Result] | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Every job's number and result, in the order in which they are done.
 
@@ -42,6 +46,11 @@ def run_in_workers(
     make: makes the work, in each worker; it is pickled, as jobs and results are.
     lost: the result of a job whose worker is gone, with the worker's exit code (minus a signal's number), or
         None where Ctrl-C came first.
+    began: told each job's number when a worker gets it.
+    limit: seconds after which a worker that still has the job is ended; the first job of a worker includes
+    making
+        the work.
+    late: the result of a job that took longer; as `lost` where it is left out.
     """
     waiting = deque(enumerate(jobs))
     crew = [_Worker(make) for _ in range(min(workers, len(jobs)))]
@@ -64,6 +73,7 @@ def run_in_workers(
                 for worker in crew:
                     if worker.number is None and waiting:
                         number, job = waiting.popleft()
+                        began(number)
                         worker.begin(number, job)
                 busy = {worker.connection: worker for worker in crew if worker.number is not None}
                 if not busy:
@@ -78,11 +88,15 @@ def run_in_workers(
                         crew.remove(worker)
                         if waiting:
                             crew.append(_Worker(make))
-                        yield done, lost(jobs[done], None if presses else code)
+                        if worker.late and late is not None and not presses:
+                            yield done, late(jobs[done])
+                        else:
+                            yield done, lost(jobs[done], None if presses else code)
                     else:
                         yield done, result.value
-                if time.monotonic() >= end:
-                    for worker in crew:
+                for worker in crew:
+                    worker.late = worker.number is not None and time.monotonic() >= worker.since + limit
+                    if worker.late or time.monotonic() >= end:
                         worker.kill()  # which shows when its result is waited for
         patience = PATIENCE
     finally:
@@ -98,6 +112,8 @@ class _Worker(Generic[Job, Result]):
     def __init__(self, make: Callable[[], Work[Job, Result]]) -> None:
         self.connection, theirs = Pipe()
         self.number: int | None = None  # of the job in hand
+        self.since = 0.0  # when it was handed over, as `time.monotonic` tells
+        self.late = False  # whether it took too long
         lifeline, held = os.pipe()
         self._held: int | None = held  # closed with this process, however it ends
         inherited = (theirs.fileno(), lifeline)
@@ -116,7 +132,7 @@ class _Worker(Generic[Job, Result]):
 
     def begin(self, number: int, job: Job) -> None:
         """Hand over a job."""
-        self.number = number
+        self.number, self.since = number, time.monotonic()
         self._send(job)
 
     def finish(self) -> Done[Result] | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.scoring.albedo import typology_angle
 from nextface.config import DEFAULTS
-from nextface.fitting.landmarks.illumination import guess_light
+from nextface.fitting.landmarks.illumination import guess_lights
 from nextface.fitting.statistical.adam import StatisticalSettings, StatisticalWeights
 from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
 from nextface.fitting.terms.losses import WHITE_CARD
@@ -180,7 +180,7 @@ def tone_error(name: str, card: float, somebody: Reconstruction) -> float:
     start = truth.with_parameters(replace(truth.parameters, albedo=torch.zeros_like(truth.parameters.albedo)))
     weights = StatisticalWeights(*(DEFAULTS[f"weight{kind}"] for kind in WEIGHTS))
     settings = StatisticalSettings(weights, iterations=12, optimize_focal=False)
-    lit = guess_light(start, shot.observation)
+    lit = guess_lights(start, [shot.observation])
     found = fit_by_gauss_newton(lit, [on_model(shot, model)], renderer, settings, Watcher())
     true_tone = tone_of(truth, painted.diffuse[0])
     return tone_of(found, found.model_material().diffuse[0]) - true_tone

@@ -21,6 +21,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/commands/",),
     ("nextface/doctor.py",),
     ("nextface/__init__.py",),
+    ("nextface/batch/",),
     ("nextface/runs/",),
     ("nextface/export/report/", "nextface/export/films/"),
     ("nextface/export/formats/",),
@@ -35,6 +36,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/landmarks/detection/",),
     ("nextface/landmarks/",),
     ("nextface/models/",),
+    ("nextface/cameras/",),
     ("nextface/photos/",),
     ("renderers/__init__.py",),
     ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/"),
@@ -70,6 +72,8 @@ FOLDERS = ("nextface", "renderers", "benchmarks", "tests", "tools")
 NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
     "nextface/commands/exit_codes.py",
     "nextface/commands/export.py",
+    "nextface/commands/batch.py",
+    "nextface/commands/multiview.py",
     "nextface/commands/reconstruct.py",  # every module of commands/ is named after its command
     "nextface/commands/view.py",
     "nextface/doctor.py",  # the command of this name is in cli.py

@@ -1,0 +1,89 @@
+"""`nextface multiview`: several cameras at one moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nextface.commands.exit_codes import exit_codes
+from nextface.commands.options import (
+    ConfigFile,
+    DeviceName,
+    Output,
+    Overrides,
+    RendererName,
+    Verbose,
+    configure,
+    path,
+)
+from nextface.commands.reconstruct import summary
+
+
+@exit_codes
+def multiview(
+    folder: Annotated[
+        Path, typer.Argument(parser=path, metavar="FOLDER", help="Photos of one person at one moment.")
+    ],
+    cameras: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            metavar="FOLDER|FILE",
+            help="What took the photos: a COLMAP model's folder, a transforms.json, or OpenCV's YAML or JSON.",
+        ),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mm|cm|m|inch", help="Of the cameras' places; without it, the head's size tells it."
+        ),
+    ] = None,
+    own_light: Annotated[
+        bool,
+        typer.Option("--ownLight", help="Each photo has a light of its own, as flashes or exposures make it."),
+    ] = False,
+    output: Output = Path("output"),
+    config: ConfigFile = None,
+    renderer: RendererName = None,
+    device: DeviceName = None,
+    set_: Overrides = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="FOLDER", help="NAME.json for photos whose landmarks are given."),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="FOLDER", help="NAME.png for photos whose skin (white) is given."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FILE.npz", help="Start from this checkpoint.")
+    ] = None,
+    skip_stage_2: Annotated[bool, typer.Option("--skipStage2", help="Skip the statistical stage.")] = False,
+    skip_stage_3: Annotated[bool, typer.Option("--skipStage3", help="Skip the refinement of maps.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Reconstruct one person from photos that several cameras took at one moment."""
+    from nextface.export.claim import our_files
+    from nextface.runs.multiview import reconstruct_moment
+    from nextface.system.progress import on_screen
+
+    settings = configure(config, set_, renderer, device, verbose)
+    result = reconstruct_moment(
+        folder,
+        output,
+        settings,
+        cameras=cameras,
+        unit=unit,
+        own_light=own_light,
+        landmarks=landmarks,
+        mask=mask,
+        checkpoint=checkpoint,
+        skip_stages=frozenset(
+            stage for stage, skipped in {2: skip_stage_2, 3: skip_stage_3}.items() if skipped
+        ),
+        progress=on_screen(),
+    )
+    written = result.folder or output
+    typer.echo(summary(written, result.metrics, our_files(written)))

@@ -12,6 +12,7 @@ from nextface import __version__
 from nextface.commands.exit_codes import exit_codes
 from nextface.commands.options import ConfigFile, Overrides, configure
 from nextface.commands.reconstruct import demo, reconstruct
+from nextface.commands.track import track
 from nextface.system.interrupts import endings_as_interrupts
 from nextface.system.streams import outlive_readers
 
@@ -28,7 +29,7 @@ app = typer.Typer(
 setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
 app.add_typer(setup, name="setup")
 
-for command in (reconstruct, demo):
+for command in (reconstruct, demo, track):
     app.command()(command)
 
 

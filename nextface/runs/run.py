@@ -111,7 +111,7 @@ class Run:
         for folder in (self.folder, cache_folder()):
             sweep(folder)
         self.equipment.start(self.progress)
-        current = self._start()
+        current = self.start()
         done = 0
         if checkpoint is not None:
             loaded = Checkpoint.load(checkpoint, self.equipment.model)
@@ -145,7 +145,7 @@ class Run:
             check_picture(metrics["photos"], self.folder)
         return replace(current, metrics=metrics, folder=self.folder)
 
-    def _start(self) -> Reconstruction:
+    def start(self) -> Reconstruction:
         """The mean face, in front of every camera, under even light."""
         model, device = self.equipment.model, self.equipment.device
         sharing = Sharing.of(self.table, circumstances_of(self.shots))

@@ -24,6 +24,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/runs/",),
     ("nextface/export/",),
     ("nextface/preparation/",),
+    ("nextface/fitting/tracking/",),
     ("nextface/fitting/statistical/", "nextface/fitting/refinement/"),
     ("nextface/fitting/landmarks/", "nextface/fitting/transfer/"),
     ("nextface/fitting/terms/",),
@@ -32,7 +33,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/landmarks/detection/",),
     ("nextface/landmarks/",),
     ("nextface/models/",),
-    ("nextface/photos/",),
+    ("nextface/photos/", "nextface/videos/"),
     ("renderers/__init__.py",),
     ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/"),
     ("renderers/",),
@@ -66,6 +67,7 @@ MOST_MODULES = 14
 FOLDERS = ("nextface", "renderers", "benchmarks", "tests", "tools")
 NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
     "nextface/commands/exit_codes.py",
+    "nextface/commands/track.py",
     "nextface/commands/reconstruct.py",  # every module of commands/ is named after its command
     "nextface/doctor.py",  # the command of this name is in cli.py
     "nextface/fitting/refinement/refine.py",

@@ -26,7 +26,7 @@ TURNING = 4.0  # radians
 SIDEWAYS, IN_DEPTH = 500.0, 400.0  # mm
 CHANGING = 30.0  # spreads of an expression's coordinate
 DRIFTING = 0.4  # of a logarithm
-MOTION_UNIT = 0.07  # what a squared standard deviation counts beside landmarks and photo
+MOTION_UNIT = 0.28  # what a squared standard deviation counts beside landmarks and photo
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from torch.nn.functional import grid_sample
 from nextface.scene.geometry import rotation_matrix
 from nextface.scene.raster import rasterize
 
-YAWS, PITCHES = 13, 9  # directions of the table, across and down
+YAWS, PITCHES = 11, 7  # directions of the table, across and down
 WIDEST_YAW, WIDEST_PITCH = math.radians(84), math.radians(56)
-SIDE = 96  # pixels of the pictures that tell
+SIDE = 80  # pixels of the pictures that tell
 HIDDEN_BY = 4.0  # mm of depth that a point may lie behind what its pixel sees
 
 

@@ -9,7 +9,7 @@ import numpy as np
 LONGEST_GAP = 0.34  # seconds without the face, across which it is still one take
 CUT = 0.08  # mean difference of two frames' pictures, from which on there may be a cut between them
 OUTSTANDING = 4.0  # times the usual difference of the frames around: a cut, and not just much motion
-AROUND = 6  # frames on either side that tell what is usual
+AROUND = 3  # frames on either side that tell what is usual
 JUMP = 0.6  # of the face's size: how far it may be from one frame to the next
 
 

@@ -10,6 +10,7 @@ import typer
 
 from nextface import __version__
 from nextface.commands.exit_codes import exit_codes
+from nextface.commands.export import export
 from nextface.commands.options import ConfigFile, Overrides, configure
 from nextface.commands.reconstruct import demo, reconstruct
 from nextface.commands.track import track
@@ -29,7 +30,7 @@ app = typer.Typer(
 setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
 app.add_typer(setup, name="setup")
 
-for command in (reconstruct, demo, track):
+for command in (reconstruct, demo, export, track):
     app.command()(command)
 
 

@@ -35,7 +35,7 @@ from nextface.scene.prefiltered import shade
 
 LEAST_FACING = 0.1  # cosine below which a point is seen too much from the side to be compared
 # Of the landmarks' weight, in frames that are compared with a person who is known: one look errs by 0.7 % of
-# the distance between the eyes, the photo by less. On a rendered film this lowers the pose's error by a quarter.
+# the distance between the eyes, the photo by less. On a rendered film this lowers the error of the pose by 1/4.
 BESIDE_PHOTO = 0.2
 MATT_BANDS = 5  # of the light, that derivatives know
 NORMAL_STEP = 0.02  # of a unit normal, of differences

@@ -23,6 +23,7 @@ CONTENTS = {
     "overlay.mp4": "the fit over the film (side_by_side.mp4: beside it)",
     "track.npz": "pose, expression, gaze, light and confidence of every frame, and the person",
     "curves.csv": "expressions by name, and the head's turn",
+    "head.glb": "the head with its expressions, animated, for engines and web pages",
     "transforms.json": "the camera of every frame around the head",
     "person": "the person, as of photos: maps, mesh, checkpoints",
 }

@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pygltflib
 import pytest
 import torch
 from conftest import TINY, made_once
 from known_film import frames_at
+from node_packages import validated
+from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from nextface import Config, cli
@@ -132,6 +135,38 @@ def test_curves_and_cameras_say_the_same(followed: tuple[Path, dict[str, object]
     assert np.allclose(np.linalg.inv(matrix) @ point, [*(pose @ point) * [1, -1, -1], 1], atol=1e-3)
     assert all((folder / frame["file_path"]).is_file() for frame in cameras["frames"])
     assert len(list((folder / "meshes").glob("*.obj"))) == 8
+
+
+def test_the_head_moves_as_glTF_as_in_the_film(followed: tuple[Path, dict[str, object]]) -> None:  # noqa: N802
+    folder = followed[0] / "out" / "film"
+    document = pygltflib.GLTF2().load(str(folder / "head.glb"))
+    found = read_arrays(folder / "track.npz")
+    seen = found["take"] >= 0
+    (animation,) = document.animations
+
+    def values(number: int, columns: int) -> np.ndarray:
+        accessor = document.accessors[number]
+        start = document.bufferViews[accessor.bufferView].byteOffset
+        data = document.binary_blob()
+        return np.frombuffer(data, "<f4", accessor.count * columns, start).reshape(-1, columns)
+
+    root = document.scenes[0].nodes[0]
+    told = {channel.target.path: channel for channel in animation.channels if channel.target.node == root}
+    sampler = animation.samplers[told["rotation"].sampler]
+    assert np.allclose(values(sampler.input, 1)[:, 0], found["time"][seen])
+    turns = Rotation.from_quat(values(sampler.output, 4)).as_rotvec()
+    assert np.allclose(turns, found["pose"][seen], atol=1e-5)
+    places = values(animation.samplers[told["translation"].sampler].output, 3)
+    assert np.allclose(places, found["translation"][seen] * [1e-3, -1e-3, -1e-3], atol=1e-6)
+    parts = [channel for channel in animation.channels if channel.target.path == "weights"]
+    assert {channel.target.node for channel in parts} == set(document.nodes[root].children)
+    weights = values(animation.samplers[parts[0].sampler].output, 1).reshape(-1, 52)
+    assert np.allclose(weights, found["expression"][seen], atol=1e-6)  # whose bounds are 0 and 1
+
+
+def test_the_animated_head_is_valid(followed: tuple[Path, dict[str, object]]) -> None:
+    report = validated(followed[0] / "out" / "film" / "head.glb")
+    assert report["issues"]["numErrors"] == 0, report["issues"]
 
 
 def test_films_show_the_head_where_it_is(followed: tuple[Path, dict[str, object]]) -> None:

@@ -16,6 +16,7 @@ from nextface.config import Config
 from nextface.errors import ConfigError, FaceNotFoundError, Interrupted, VideoError
 from nextface.export.claim import Claim, claimed
 from nextface.export.film.results import write_track
+from nextface.export.formats.gltf.head import write_glb
 from nextface.fitting.statistical.terms import StatisticalWeights
 from nextface.fitting.tracking.coordinates import FrameCoordinates
 from nextface.fitting.tracking.face_points import FacePoints
@@ -31,6 +32,7 @@ from nextface.preparation.film.cuts import Take, takes
 from nextface.preparation.film.sightings import scan, scheme_of, sighting_type
 from nextface.runs.equipment import Equipment, equipped
 from nextface.runs.film import person as film_person
+from nextface.runs.film.animation import head_motion
 from nextface.runs.film.passes import Passes
 from nextface.scene import Camera, Scene
 from nextface.scene.geometry import intrinsic_matrix
@@ -43,6 +45,7 @@ from nextface.videos.video import Video
 from renderers.renderer import Transferable
 from renderers.settings import Settings
 
+HEAD = "head.glb"  # the person's head, moving as in the film
 WORK = "work"  # in the result folder: what a stopped run goes on from; removed at the end
 EMBEDDING_SAMPLES = 64  # light paths a pixel, when a new model's mean face is shown to the landmark detector
 
@@ -90,6 +93,7 @@ def track(
             with ExitStack() as files:
                 found = run.tracked(files)
                 write_track(found, shown, folder, films, meshes, pictures, run.draw, progress)
+                write_glb(folder / HEAD, found.person[0], motion=head_motion(found))
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(
                 f"Interrupted {run.doing}. Run the same command again: it goes on there."

@@ -156,16 +156,18 @@ def draw(folder: Path, count: int, size: int, seed: int, renderer: Renderer) -> 
 
 
 class Clock(Silent):
-    """Tells how long each counted part took."""
+    """Tells how long each counted part took, and how long it kept processors busy."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
 
     @contextmanager
     def count(self, name: str, done: int, total: int, unit: str) -> Iterator[Count]:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         yield self
         self.seconds[name] = time.perf_counter() - start
+        self.cpu_seconds[name] = time.process_time() - busy
 
     def warn(self, text: str) -> None:
         print("warning:", text)
@@ -205,18 +207,30 @@ def measure(film: KnownFilm, found: dict[str, np.ndarray]) -> dict[str, float]:
         "jitterPercent": float(np.sqrt((shake**2).sum(-1).mean())),
         "trueMotionPercent": float(np.sqrt((true_shake**2).sum(-1).mean())),
         "driftPercent": float(errors[-quarter:].mean() - errors[:quarter].mean()),
-        "lagFrames": _lag(turns, Rotation.from_matrix(film.turns[seen])),
+        "lagFrames": _lag(found["modelToCamera"][seen][:, :, :3], film.turns[seen]),
         "expressionError": float(np.abs(difference).mean()),
     }
 
 
-def _lag(found: Rotation, true: Rotation) -> float:
-    """By how many frames what was found comes later than the truth, by the head's yaw."""
-    one, other = (turn.as_euler("YXZ")[:, 0] for turn in (found, true))
+def _lag(found: np.ndarray, true: np.ndarray) -> float:
+    """By how many frames what was found comes later than the truth, by the head's yaw.
+
+    Parameters
+    ----------
+    found, true: [T, 3, 3] from model space to the camera frame. A constant part and a factor of the yaw, as a
+    face of another shape brings, are left out.
+    """
+    facing = np.diag([1.0, -1.0, -1.0])
+    one, other = (Rotation.from_matrix(facing @ turns).as_euler("YXZ")[:, 0] for turns in (found, true))
     inner = slice(LARGEST_LAG, len(one) - LARGEST_LAG)
     tried = np.arange(-LARGEST_LAG, LARGEST_LAG + 0.01, 0.25)
     frames = np.arange(len(one))
-    costs = [np.std((np.interp(frames + shift, frames, one) - other)[inner]) for shift in tried]
+    costs = []
+    for shift in tried:
+        moved = np.interp(frames + shift, frames, one)[inner]
+        columns = np.stack([moved, np.ones_like(moved)], 1)
+        solved = np.linalg.lstsq(columns, other[inner], rcond=None)[0]
+        costs.append(np.std(columns @ solved - other[inner]))
     return float(tried[int(np.argmin(costs))])
 
 
@@ -241,6 +255,7 @@ def main() -> None:
     folder = track(film.path, given.folder, config, progress=clock)
     figures = measure(film, read_arrays(folder / "track.npz"))
     figures |= {f"framesPerSecond {name}": given.frames / seconds for name, seconds in clock.seconds.items()}
+    figures |= {f"framesPerCpuSecond {name}": given.frames / used for name, used in clock.cpu_seconds.items()}
     figures["framesPerSecond"] = given.frames / sum(clock.seconds.values())
     figures["seconds"] = time.perf_counter() - start
     (given.folder / "figures.json").write_text(json.dumps(figures, indent=2))

@@ -252,7 +252,7 @@ class _FilmRun:
             LandmarkHabit.of(person, embedding, [one.look for one in chosen]),
             FrameCoordinates(model.expression_prior),
             camera,
-            light.mean(0),
+            light.exp().mean(0).log(),  # of powers: a mean of logarithms would be darker
             person.bands,
             weights,
         )

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from nextface.errors import ConfigError
+from nextface.export.registry import export_formats
 from nextface.models.registry import face_models
 from nextface.system.python import command
 from renderers.registry import backends
 
 Value = bool | int | float | str
+
+
+NOTHING = "none"  # what a key of several words says where it names none of them
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,15 @@ class KeyInfo:
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[Value, ...] = ()
+    parts: tuple[str, ...] = ()  # words of which a text may name several, with commas; or none
     section: str = ""  # title of the group of keys that starts here
 
     def allowed(self) -> str:
         """The allowed values in words, empty where every value of the type will do."""
         if self.choices:
             return "one of " + ", ".join(map(_format, self.choices))
+        if self.parts:
+            return f"{NOTHING}, or some of {', '.join(self.parts)}, with commas"
         if math.isfinite(self.low) and math.isfinite(self.high):
             return f"{_format(self.low)} to {_format(self.high)}"
         return f"at least {_format(self.low)}" if math.isfinite(self.low) else ""
@@ -219,6 +226,13 @@ class Config:
     )
 
     saveExr: bool = _key(True, "Write the light as OpenEXR beside its PNG preview.", section="Output")
+    exportFormats: str = _key(
+        NOTHING,
+        _named(
+            "Also export into the folder export", {name: one.help for name, one in export_formats().items()}
+        ),
+        parts=tuple(export_formats()),
+    )
     saveIntermediateStage: bool = _key(False, "Also write the results of stages 1 and 2.")
     debugFrequency: int = _key(
         0,
@@ -283,6 +297,11 @@ class Config:
         """Whether the renderer draws with torch, on torch's device and threads."""
         return backends()[self.renderer].draws_with_torch
 
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """The formats that `exportFormats` names."""
+        return _words(self.exportFormats)
+
     def describe(self) -> str:
         """Every key with value, default, unit, range and meaning, itself a valid INI file."""
         lines = ["# Settings of NextFace. Lines that are left out keep their defaults."]
@@ -325,6 +344,12 @@ RETIRED_KEYS: dict[str, tuple[str | None, str]] = {  # old key -> (new key, reas
     "trimPca": (None, "the embedded face model is small enough to be used whole"),
     "tracker": (None, "it never had an effect"),
 }
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a text with commas, each once; none where it says NOTHING."""
+    words = dict.fromkeys(word.strip() for word in text.split(","))
+    return () if list(words) == [NOTHING] else tuple(words)
 
 
 def _format(value: Value) -> str:
@@ -424,6 +449,8 @@ def _check(key: str, value: Value, where: str) -> None:
     )
     if fits and info.choices:
         fits = value in info.choices
+    elif fits and info.parts:
+        fits = set(_words(str(value))) <= set(info.parts)
     elif fits and wanted in (int, float):
         fits = info.low <= value <= info.high  # type: ignore[operator]
     if not fits:

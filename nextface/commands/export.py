@@ -12,8 +12,6 @@ from nextface.commands.options import path
 from nextface.errors import ConfigError
 from nextface.export.registry import DEPTHS, RESOLUTIONS, ExportOptions, export_formats
 
-EXPORTS = "export"  # the folder in a result folder where exports go
-
 
 @exit_codes
 def export(
@@ -66,7 +64,7 @@ def export(
     if depth not in DEPTHS:
         raise ConfigError(f"--depth {depth}: choose of {', '.join(DEPTHS)}.")
     from nextface.export.saved.result import load_result
-    from nextface.runs.exports import check_formats
+    from nextface.runs.exports import EXPORTS, check_formats
     from nextface.runs.exports import export as write
 
     names = list(dict.fromkeys(name.strip() for words in formats for name in words.split(",")))

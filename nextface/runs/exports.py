@@ -10,6 +10,8 @@ from nextface.export.registry import ExportOptions, export_formats
 from nextface.person.reconstruction import Reconstruction
 from nextface.system.atomic import filling
 
+EXPORTS = "export"  # the folder in a result folder where exports go
+
 
 def check_formats(names: Sequence[str]) -> None:
     """Refuse formats that cannot be written here, before any work.

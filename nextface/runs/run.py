@@ -41,6 +41,7 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import SHARED_IDENTITY, Sharing, SharingTable
 from nextface.photos.shot import Shot
 from nextface.runs.equipment import Equipment
+from nextface.runs.exports import EXPORTS, check_formats, export
 from nextface.runs.plausibility import check_picture
 from nextface.runs.watch import Watch
 from nextface.scene import Scene
@@ -110,6 +111,7 @@ class Run:
     def _executed(self, checkpoint: Path | None, skip_stages: frozenset[int]) -> Reconstruction:
         for folder in (self.folder, cache_folder()):
             sweep(folder)
+        check_formats(self.config.exports)
         self.equipment.start(self.progress)
         current = self.start()
         done = 0
@@ -137,6 +139,9 @@ class Run:
         self.doing = "while writing the results"
         with self._timed("output"):
             figures = self._write(current, self.folder)
+        if formats := self.config.exports:
+            with self._timed("export"):
+                export(current, formats, self.folder / EXPORTS, self.folder.resolve().name)
         for figure, psnr in zip(figures, before_maps, strict=True):
             figure["psnrStage2"] = psnr
         metrics = self._metrics(figures, current)

@@ -67,7 +67,7 @@ def filling(folder: Path) -> Iterator[Path]:
     try:
         with recording() as written:
             yield temporary
-        for path in sorted(written):
+        for path in sorted(path for path in written if path.is_relative_to(temporary)):
             place = folder / path.relative_to(temporary)
             made_folder(place.parent)
             try:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from nextface.export.head.light import light_of_head
 from nextface.export.head.parts import head_parts
 from nextface.export.head.surface import INDEX_OF_REFRACTION, MEAN_GRAZING, exported_maps, under_fresnel
 from nextface.export.head.tangents import corner_tangents
@@ -17,6 +18,8 @@ from nextface.models import create as create_model
 from nextface.models.bases import model_bases
 from nextface.scene import Material
 from nextface.scene.baking import texel_points
+from nextface.scene.colour import linear_to_srgb
+from nextface.scene.lighting import map_directions, map_solid_angles
 from nextface.scene.reflectance import SPECULAR_RANGE
 
 
@@ -88,3 +91,37 @@ def test_maps_of_other_sizes_go_on_beyond_charts(result: SavedResult, resolution
     border = diffuse[tuple(nearest[:, rim])]
     unlike = np.abs(diffuse[rim] - border).max(1)
     assert np.median(unlike) < 0.01 and unlike.mean() < 0.03, "a background of 0 would be 0.4 away"
+
+
+def test_conversion_brings_a_picture_under_fresnel_closer(result: SavedResult) -> None:
+    """Points of a face under its light: our diffuse lobe, and that of a target which takes F from it."""
+    ours, as_it_is, converted = lambert_under_fresnel(result)
+    before, after = (
+        20 * math.log10(255 / float((one - ours).square().mean().sqrt())) for one in (as_it_is, converted)
+    )
+    assert before < 46 and after > before + 8 and after > 50, (before, after)
+
+
+def lambert_under_fresnel(result: SavedResult) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """sRGB [P, 3], 0 to 255, of visible points' diffuse lobes: without F, with it, and converted for it."""
+    scene = result.reconstruction.scene()
+    points = torch.arange(0, scene.mesh.vertices.shape[1], 9)
+    normals = scene.mesh.normals[0, points]
+    centre = -scene.camera.turn[0].T @ scene.camera.translation[0]
+    views = torch.nn.functional.normalize(centre - scene.mesh.vertices[0, points], dim=1)
+    seen = (normals * views).sum(1) > 0.1
+    points, normals, views = points[seen], normals[seen], views[seen]
+    directions = map_directions(24).reshape(-1, 3).float()
+    radiance = light_of_head(result.reconstruction).map(24)[0].reshape(-1, 3)
+    light = radiance * map_solid_angles(24).reshape(-1, 1).float()
+    cosine = (normals @ directions.T).clamp(min=0) / math.pi
+    grazing = (1 - ((1 + views @ directions.T) / 2).clamp(0, 1).sqrt()) ** 5
+    values = result.reconstruction.model_material()
+    f0, plain = values.specular[0, points], values.diffuse[0, points]
+    kept = 1 - (f0 + (1 - f0) * grazing)
+    after = under_fresnel(values).diffuse[0, points]
+
+    def shown(albedo: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
+        return 255 * linear_to_srgb((albedo * ((cosine * factor) @ light)).clamp(0, 1))
+
+    return shown(plain, 1.0), shown(plain, kept), shown(after, kept)

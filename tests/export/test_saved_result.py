@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import PORTRAIT
 from made_result import somebody
 
-from nextface.errors import CheckpointError, ResultError
+from nextface import Config, reconstruct
+from nextface.errors import CheckpointError, ConfigError, ResultError
+from nextface.export.claim import our_files
 from nextface.export.saved.result import load_result
 from nextface.person.checkpoint import save_checkpoint
 from nextface.person.parameters import Parameters
@@ -133,3 +136,16 @@ def test_a_damaged_checkpoint_is_named(result_folder: Path, tmp_path: Path) -> N
 def test_a_kind_that_was_never_written_is_said(result_folder: Path) -> None:
     with pytest.raises(ResultError, match="no hair"):
         load_result(result_folder).file("hair")
+
+
+def test_the_key_export_formats_exports(tmp_path: Path, finished: Path, tiny_config: Config) -> None:
+    """A run that has nothing left to fit writes what the key names, and knows the files as its own."""
+    config = replace(tiny_config, exportFormats="glb, ply")
+    checkpoint = finished / "checkpoints" / "stage3.npz"
+    folder = reconstruct(PORTRAIT, tmp_path, config, checkpoint=checkpoint).folder
+    assert folder is not None
+    wanted = {f"export/{PORTRAIT.stem}.glb", f"export/{PORTRAIT.stem}.ply"}
+    assert wanted <= our_files(folder)
+    assert all((folder / name).stat().st_size > 10_000 for name in wanted)
+    with pytest.raises(ConfigError, match="exportFormats"):
+        replace(tiny_config, exportFormats="glb, fbx")

@@ -30,8 +30,8 @@ def write_light(folder: Path, reconstruction: Reconstruction, photo: int = 0) ->
     """Write one photo's light.
 
     light.exr, light.hdr: latitude-longitude map, linear radiance, laid out as docs/conventions.md says, around
-    the head's axes: the centre column looks along +z, as OpenEXR and USD want it. cube_px.hdr to cube_nz.hdr: its
-    six faces. light.json: all coefficients, and the irradiance as Unity and Unreal take it.
+    the head's axes: the centre column looks along +z, as OpenEXR and USD want it. cube_px.hdr to cube_nz.hdr:
+    its six faces. light.json: all coefficients, and the irradiance as Unity and Unreal take it.
     """
     environment = light_of_head(reconstruction, photo)
     radiance = environment.radiance[0].cpu().numpy()

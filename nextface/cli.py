@@ -16,6 +16,7 @@ from nextface.commands.films import animate, relight, replay
 from nextface.commands.multiview import multiview
 from nextface.commands.options import ConfigFile, Overrides, configure
 from nextface.commands.reconstruct import demo, reconstruct
+from nextface.commands.track import track
 from nextface.commands.view import view
 from nextface.system.interrupts import endings_as_interrupts
 from nextface.system.streams import outlive_readers
@@ -33,7 +34,7 @@ app = typer.Typer(
 setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
 app.add_typer(setup, name="setup")
 
-for command in (reconstruct, demo, multiview, batch, view, export, relight, replay, animate):
+for command in (reconstruct, demo, multiview, track, batch, view, export, relight, replay, animate):
     app.command()(command)
 
 

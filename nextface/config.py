@@ -213,6 +213,18 @@ class Config:
     weightRoughnessConsistency: float = _weight(0.3, "Roughness map: closeness to stage 2's values.")
     weightRoughnessSmoothness: float = _weight(1.0, "Roughness map: smoothness.")
 
+    keyFrames: int = _key(
+        8,
+        "Frames of a film that are reconstructed together: for the person, maps, lens and main light.",
+        unit="frames",
+        low=1,
+        high=64,
+        section="Film",
+    )
+    weightMotion: float = _weight(
+        1.0, "Frames of a film: how little velocities of head and face change; 0 fits each frame by itself."
+    )
+
     saveExr: bool = _key(True, "Write the light as OpenEXR beside its PNG preview.", section="Output")
     exportFormats: str = _key(
         NOTHING,

@@ -20,6 +20,10 @@ class PhotoError(NextFaceError):
     """The photo is missing, unreadable, damaged, too large or too small."""
 
 
+class VideoError(NextFaceError):
+    """The film is missing, unreadable, empty, too large or too short."""
+
+
 class FaceNotFoundError(NextFaceError):
     """No usable face was found in the photo."""
 

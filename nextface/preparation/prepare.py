@@ -88,6 +88,39 @@ def prepare(
             )
     if turns:
         notes += (f"The face in {path} {_LYING[turns]}, and so is every result.",)
+    given = landmarks is not None
+    return made_ready(photo, found, config, folder, device, mask, number, turns=turns, notes=notes, given=given)
+
+
+def made_ready(
+    photo: Photo,
+    found: Landmarks,
+    config: Config,
+    folder: Path,
+    device: str,
+    mask: Path | None = None,
+    number: int = 0,
+    *,
+    turns: int = 0,
+    notes: tuple[str, ...] = (),
+    given: bool = False,
+) -> Shot:
+    """A photo whose face is known, cropped to it, with its skin found.
+
+    Saves landmarks_i.png in `folder`.
+
+    Parameters
+    ----------
+    found: the face's landmarks, in pixels of the photo turned by `turns` right angles anticlockwise.
+    mask, number: as for `prepare`.
+    notes: what is known to be notable already.
+    given: whether the landmarks come from a file.
+
+    Raises
+    ------
+    PhotoError, FaceNotFoundError: as cropping, and reading the mask, do; and where no skin is recognised.
+    """
+    path = photo.path
     upright = photo.turned(turns)
     crop = crop_to_box(upright, face_box(found), config.maxResolution)
     points = found.transformed(crop.photo_to_image)
@@ -140,7 +173,7 @@ def prepare(
     return Shot(
         observation,
         region.oval,
-        DetectedLandmarks(found.detector, on_crop, dict(found.blendshapes), landmarks is not None),
+        DetectedLandmarks(found.detector, on_crop, dict(found.blendshapes), given),
         frame,
         lens_prior(float(matrix[0, 0]), focal_spread(photo, config), size_of_face(on_crop)),
         path,

@@ -22,7 +22,7 @@ from nextface.runs.threads import excess_of_threads, share_of_cores
 from nextface.system.atomic import replacing, sweep
 from nextface.system.interrupts import endings_as_interrupts, held_back
 from nextface.system.paths import given_path, given_path_or_none
-from nextface.system.progress import Progress, Silent, Stage
+from nextface.system.progress import Count, Progress, Silent, Stage
 from nextface.system.workers import run_in_workers
 
 NOTHING_KEPT = "Interrupted before there was anything to keep."
@@ -51,6 +51,9 @@ class _Gathering:
     def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
         self.began = True
         return self._progress.stage(name, total)
+
+    def count(self, name: str, done: int, total: int, unit: str) -> AbstractContextManager[Count]:
+        return self._progress.count(name, done, total, unit)
 
     def note(self, text: str) -> None:
         self._progress.note(text)

@@ -117,7 +117,7 @@ class Run:
             sweep(folder)
         check_formats(self.config.exports)
         self.equipment.start(self.progress)
-        current = self._start()
+        current = self.start()
         done = 0
         if checkpoint is not None:
             loaded = Checkpoint.load(checkpoint, self.equipment.model)
@@ -157,7 +157,7 @@ class Run:
             check_picture(metrics["photos"], self.folder)
         return result
 
-    def _start(self) -> Reconstruction:
+    def start(self) -> Reconstruction:
         """The mean face, in front of every camera, under even light."""
         model, device = self.equipment.model, self.equipment.device
         arrangement = self.arrangement

@@ -1,13 +1,14 @@
-"""What a run tells the person who waits: stages with loss and time, notes and warnings.
+"""What a run tells the person who waits: stages with loss and time, counts of things, notes and warnings.
 
-No time left is told: most stages end when their loss stands still, long before their last iteration.
+No time left is told of stages: most end when their loss stands still, long before their last iteration. Of
+things that are worked on one after another, each of which takes about as long, speed and time left are told.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO, cast
 
@@ -26,11 +27,23 @@ class Stage(Protocol):
         ...
 
 
+class Count(Protocol):
+    """Things that are worked on one after another."""
+
+    def step(self) -> None:
+        """One more is done."""
+        ...
+
+
 class Progress(Protocol):
     """Where a run reports to."""
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Stage]:
         """A stage of at most `total` iterations; it may end earlier."""
+        ...
+
+    def count(self, name: str, done: int, total: int, unit: str) -> AbstractContextManager[Count]:
+        """Work on `total` things, of which `done` are done already; `unit` says what they are ("frames")."""
         ...
 
     def note(self, text: str) -> None:
@@ -49,7 +62,14 @@ class Silent:
     def stage(self, name: str, total: int) -> Iterator[Stage]:
         yield self
 
+    @contextmanager
+    def count(self, name: str, done: int, total: int, unit: str) -> Iterator[Count]:
+        yield self
+
     def advance(self, loss: float) -> None:
+        pass
+
+    def step(self) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -80,6 +100,18 @@ class Bars:
             done = bars.tasks[0].completed
             bars.update(task, total=done, completed=done)
 
+    @contextmanager
+    def count(self, name: str, done: int, total: int, unit: str) -> Iterator[Count]:
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+        )
+        with RichProgress(*columns, console=self._console) as bars:
+            task = bars.add_task(name, total=total, completed=done, speed="")
+            yield _Speed(done, total, unit, lambda now, speed: bars.update(task, completed=now, speed=speed))
+
     def note(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
 
@@ -95,6 +127,27 @@ class _Bar:
         self._bars.update(self._task, advance=1, loss=f"loss {loss:.4g}")
 
 
+class _Speed:
+    """Counts things, and says how fast they are done and how long the others will take."""
+
+    def __init__(self, done: int, total: int, unit: str, say: Callable[[int, str], None]) -> None:
+        self._first, self.done, self._total, self._unit, self._say = done, done, total, unit, say
+        self._start = time.monotonic()
+
+    def step(self) -> None:
+        self.done += 1
+        seconds = max(time.monotonic() - self._start, 1e-6)
+        speed = (self.done - self._first) / seconds
+        left = max(self._total - self.done, 0) / speed
+        self._say(self.done, f"{speed:.1f} {self._unit}/s, {_clock(left)} left")
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as a watch shows them."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
 class Lines:
     """Plain lines for logs and pipes: at the start of a stage, every `every` seconds, and at its end."""
 
@@ -107,6 +160,21 @@ class Lines:
         self.note(f"{name}: up to {total} iterations")
         yield line
         self.note(f"{name}: done after {line.done} iterations, {line.seconds():.0f} s, loss {line.loss:.4g}")
+
+    @contextmanager
+    def count(self, name: str, done: int, total: int, unit: str) -> Iterator[Count]:
+        self.note(f"{name}: {total} {unit}" + (f", {done} of them done before" if done else ""))
+        start = said = time.monotonic()
+
+        def say(now: int, speed: str) -> None:
+            nonlocal said
+            if time.monotonic() - said >= self._every:
+                said = time.monotonic()
+                self.note(f"{name}: {now} of {total} {unit}, {speed}")
+
+        counted = _Speed(done, total, unit, say)
+        yield counted
+        self.note(f"{name}: {counted.done} {unit} done, {time.monotonic() - start:.0f} s")
 
     def note(self, text: str) -> None:
         print(text, file=self._stream, flush=True)

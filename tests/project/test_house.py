@@ -28,6 +28,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/export/head/", "nextface/export/saved/"),
     ("nextface/export/",),
     ("nextface/preparation/",),
+    ("nextface/fitting/tracking/",),
     ("nextface/fitting/statistical/", "nextface/fitting/refinement/"),
     ("nextface/fitting/landmarks/", "nextface/fitting/transfer/"),
     ("nextface/fitting/terms/",),
@@ -37,7 +38,7 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/landmarks/",),
     ("nextface/models/",),
     ("nextface/cameras/",),
-    ("nextface/photos/",),
+    ("nextface/photos/", "nextface/videos/"),
     ("renderers/__init__.py",),
     ("renderers/mitsuba/", "renderers/redner/", "renderers/vertex/"),
     ("renderers/",),
@@ -74,6 +75,7 @@ NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
     "nextface/commands/export.py",
     "nextface/commands/batch.py",
     "nextface/commands/multiview.py",
+    "nextface/commands/track.py",
     "nextface/commands/reconstruct.py",  # every module of commands/ is named after its command
     "nextface/commands/view.py",
     "nextface/doctor.py",  # the command of this name is in cli.py

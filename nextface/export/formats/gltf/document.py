@@ -59,6 +59,31 @@ class Document:
         )
         return number
 
+    def series(self, values: NDArray[np.float32]) -> int:
+        """The accessor of values [T, C] of an animation."""
+        values = values.astype(np.float32)
+        return self._accessor(self._view(values), values, bounds=True)
+
+    def animate(self, name: str, times: int, channels: list[tuple[int, str, int]]) -> None:
+        """Add an animation that is linear between its times.
+
+        Parameters
+        ----------
+        times: the accessor of its times.
+        channels: node, what of it moves ("rotation", "translation", "weights"), and the accessor of its values.
+        """
+        outputs = sorted({values for _, _, values in channels})
+        samplers = [
+            gltf.AnimationSampler(input=times, output=values, interpolation="LINEAR") for values in outputs
+        ]
+        targets = [
+            gltf.AnimationChannel(
+                sampler=outputs.index(values), target=gltf.AnimationChannelTarget(node=node, path=path)
+            )
+            for node, path, values in channels
+        ]
+        self.gltf.animations.append(gltf.Animation(name=name, samplers=samplers, channels=targets))
+
     def texture(self, name: str, png: bytes) -> gltf.TextureInfo:
         """A texture of a PNG, which ends at its border."""
         if not self.gltf.samplers:

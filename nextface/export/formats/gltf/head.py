@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nextface.export.files import png
 from nextface.export.formats.gltf.document import Document
+from nextface.export.head.motion import HeadMotion
 from nextface.export.head.posable import PosableHead, PosablePart, posable_head
 from nextface.export.head.surface import INDEX_OF_REFRACTION, exported_maps, under_fresnel
 from nextface.person.reconstruction import Reconstruction
@@ -32,13 +33,18 @@ LEAST_TURN = 1e-3  # of normals: a twentieth of a degree
 
 @torch.no_grad()
 def write_glb(
-    path: Path, reconstruction: Reconstruction, photo: int = 0, resolution: int | None = None
+    path: Path,
+    reconstruction: Reconstruction,
+    photo: int = 0,
+    resolution: int | None = None,
+    motion: HeadMotion | None = None,
 ) -> None:
     """Write a person with the expression of one photo.
 
     Parameters
     ----------
     resolution: texels a side of the maps; None: as they were fitted.
+    motion: what the head does; None: nothing.
     """
     document = Document("nextface")
     colours = _material(document, reconstruction, resolution)
@@ -49,10 +55,22 @@ def write_glb(
         place = part.pivot.tolist() if part.pivot.any() else None
         nodes.append(gltf.Node(name=part.name, mesh=len(document.gltf.meshes) - 1, translation=place))
     nodes.append(gltf.Node(name=path.stem, children=list(range(len(nodes)))))
+    if motion is not None:
+        _animate(document, motion)
     document.gltf.scenes = [gltf.Scene(name=path.stem, nodes=[len(nodes) - 1])]
     content = document.binary()
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _animate(document: Document, motion: HeadMotion) -> None:
+    """Let the root, which is the last node, move, and the expressions of all other nodes' meshes."""
+    root = len(document.gltf.nodes) - 1
+    weights = document.series(motion.weights.reshape(-1, 1))
+    channels = [(node, "weights", weights) for node in range(root)]
+    channels.append((root, "rotation", document.series(motion.turns)))
+    channels.append((root, "translation", document.series(motion.places)))
+    document.animate("film", document.series(motion.times[:, None]), channels)
 
 
 def _add_mesh(document: Document, part: PosablePart, head: PosableHead, colours: Tensor | None) -> None:

@@ -1,0 +1,1 @@
+"""A finished track as files: arrays, curves, cameras, films."""

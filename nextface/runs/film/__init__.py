@@ -1,0 +1,1 @@
+"""A film -> what one person does in it: the order of things."""

@@ -49,7 +49,7 @@ def fingerprint_of_files(paths: Sequence[Path], *parts: str) -> str:
 
 def _contents(paths: Sequence[Path]) -> str:
     contents = []
-    for path in paths:
+    for path in (one for one in paths if one.is_file()):  # a folder may stand before its files
         with path.open("rb") as file:
             digest = hashlib.sha256()
             while block := file.read(1 << 22):

@@ -51,6 +51,7 @@ class LinearHead(LinearShape):
         moved: dict[str, Any] = {
             part.name: value.to(device)
             for part in fields(self)
-            if isinstance(value := getattr(self, part.name), Tensor | VertexAlbedo | ExpressionPrior)
+            if part.init
+            and isinstance(value := getattr(self, part.name), Tensor | VertexAlbedo | ExpressionPrior)
         }
         return replace(self, **moved, regions={name: mask.to(device) for name, mask in self.regions.items()})

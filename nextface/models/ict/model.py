@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nextface.model_files.cache import Arrays, fingerprint_of_files, kept
-from nextface.model_files.limits import WrongFileError, check_size
+from nextface.model_files.cache import Arrays
+from nextface.model_files.converted import converted
+from nextface.model_files.limits import WrongFileError
 from nextface.model_files.obj import LARGEST_FILE, ObjMesh, read_obj, read_vertices, triangulated
 from nextface.model_files.wanted import found_or_advice
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.ict.files import FILES, NAME
 from nextface.models.linear_head import LinearHead
 from nextface.surfaces.mirror import mirror_image
-from nextface.system.archive import ArchiveError, read_arrays
+from nextface.system.archive import MAX_BYTES, ArchiveError, read_arrays
 
 FORMAT = "2"  # of what is kept; raise it when files are read differently
 MILLIMETRES = 10.0  # of ICT's unit
@@ -73,15 +74,9 @@ def load_ict(folder: str) -> LinearHead:
     ModelError: what is there is not it.
     """
     (path,) = found_or_advice(NAME, folder, [FILES])
-    files = sorted(path.glob("*.obj")) if path.is_dir() else [path]
-    try:
-        for file in files if path.is_dir() else ():
-            check_size(file, LARGEST_FILE)
-        arrays = kept(NAME, fingerprint_of_files(files, FORMAT), lambda: _read(path))
-    except (WrongFileError, ArchiveError) as error:
-        raise FILES.wrong(NAME, path, str(error)) from None
-    except OSError as error:
-        raise FILES.wrong(NAME, path, f"cannot be read ({error.strerror})") from None
+    files = [path, *sorted(path.glob("*.obj"))] if path.is_dir() else [path]
+    largest = LARGEST_FILE if path.is_dir() else MAX_BYTES
+    arrays = converted(NAME, FILES, files, FORMAT, largest, lambda: _read(path))
     regions = {
         name: torch.from_numpy(np.isin(arrays["part"], [list(ENDS).index(one) for one in parts]))
         for name, parts in REGIONS.items()

@@ -200,7 +200,15 @@ def test_eyeballs_are_what_follows_the_eye_joints(folder: Path) -> None:
 
 
 def layout(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {"vt": around(arrays["v_template"]), "ft": arrays["f"]}
+    """The surface around the vertical axis, the eyeballs around theirs, in the corners beside it."""
+    uvs = around(arrays["v_template"])
+    for eye, corner in ((3, 0.08), (4, 0.92)):
+        ball = arrays["weights"][:, eye] == 1
+        away = arrays["v_template"][ball] - arrays["v_template"][ball].mean(0)
+        off_axis = np.arctan2(np.hypot(away[:, 0], away[:, 1]), away[:, 2])
+        across = away[:, :2] / np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-9)[:, None]
+        uvs[ball] = [corner, 0.1] + across * off_axis[:, None] * 0.02
+    return {"vt": uvs, "ft": arrays["f"]}
 
 
 def test_albedomm_brings_linear_diffuse_and_specular(
@@ -221,7 +229,7 @@ def test_albedomm_brings_linear_diffuse_and_specular(
     model = load(tmp_path)
     assert model.albedo_size == count and problems(model) == []
     seen = model.reflectance(torch.zeros(1, count))
-    height = around(arrays["v_template"])[:, 1]
+    height = layout(arrays)["vt"][:, 1]
     assert np.allclose(seen.diffuse[0, :, 0], 0.2 + 0.4 * height, atol=0.01)
     assert torch.allclose(seen.specular, torch.full_like(seen.specular, 0.03), atol=1e-4)
     step = 0.01 * torch.eye(count)

@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 
 from nextface import __version__
+from nextface.commands.convert import convert
 from nextface.commands.exit_codes import exit_codes
+from nextface.commands.export import export
+from nextface.commands.model import model
 from nextface.commands.options import ConfigFile, Overrides, configure
 from nextface.commands.reconstruct import demo, reconstruct
 from nextface.system.interrupts import endings_as_interrupts
@@ -27,8 +30,9 @@ app = typer.Typer(
 
 setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
 app.add_typer(setup, name="setup")
+app.add_typer(model, name="model")
 
-for command in (reconstruct, demo):
+for command in (reconstruct, demo, export, convert):
     app.command()(command)
 
 

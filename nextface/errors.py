@@ -36,6 +36,10 @@ class OutputError(NextFaceError):
     """A result cannot be written."""
 
 
+class ResultError(NextFaceError):
+    """A folder is no result, is of another version, or a file in it is missing or damaged."""
+
+
 class ImplausibleFitError(NextFaceError):
     """What was fitted cannot be a face: the input says something else than it seems to."""
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -20,6 +21,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes of tests
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored there, and by every child
 
 from nextface.config import Config
+
+if TYPE_CHECKING:
+    from nextface.export.saved.result import SavedResult
 
 ROOT = Path(__file__).parent.parent
 HELPERS = ROOT / "tests" / "helpers"  # on the path of every test
@@ -165,3 +169,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config) -> P
         return {}
 
     return made_once(tmp_path_factory, "finished", make)[0] / PORTRAIT.stem
+
+
+@pytest.fixture(scope="session")
+def result_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result folder of two photos of one person, written without a run. Tests only read it."""
+    from made_result import make_result
+
+    def make(folder: Path) -> dict[str, object]:
+        make_result(folder, photos=2)
+        return {}
+
+    return made_once(tmp_path_factory, "made-result", make)[0]
+
+
+@pytest.fixture(scope="session")
+def result(result_folder: Path) -> SavedResult:
+    """What is in `result_folder`."""
+    from nextface.export.saved.result import load_result
+
+    return load_result(result_folder)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nextface.completion.completed_head import CompletedHead
 from nextface.completion.correspondence import Correspondence, embedding_of, find_correspondence, mean_face
+from nextface.completion.drawing import draw_plainly
 from nextface.landmarks.embedding.views import Draw
 from nextface.model_files.cache import fingerprint, kept
 from nextface.models import create
@@ -33,7 +34,7 @@ def is_complete(model: FaceModel) -> bool:
     )
 
 
-def complete(model: FaceModel, draw: Draw) -> FaceModel:
+def complete(model: FaceModel, draw: Draw = draw_plainly) -> FaceModel:
     """The model with UVs, albedo, regions, symmetry and landmarks, as far as correspondence can give them.
 
     The first time takes up to a minute, later ones read the user's cache.
@@ -75,6 +76,19 @@ def complete(model: FaceModel, draw: Draw) -> FaceModel:
         model, *layout, mirror, regions, skin, _embeddings(head, found), tuple(carried), tuple(lacks)
     )
     return complete.to(device)
+
+
+def load_face_model(name: str, device: str, folder: str) -> FaceModel:
+    """The face model that the INI key `morphableModel` names, with all that runs can use.
+
+    Raises
+    ------
+    MissingPartError: its files, or a package that reads them, are not here.
+    ModelError: its files are not what they should be.
+    FaceNotFoundError: the landmark detector sees no face in it.
+    ConfigError: no model has this name.
+    """
+    return complete(create(name, device, folder))
 
 
 def _skin(head: FaceModel) -> Appearance:

@@ -16,7 +16,8 @@ def write_obj(path: Path, mesh: Mesh, maps: Mapping[str, str] | None = None) -> 
 
     Parameters
     ----------
-    maps: file names by kind ("diffuse", "specular", "roughness"), beside the mesh.
+    maps: names of files beside the mesh by kind: "diffuse", "roughness", and for F0 as a colour
+        "specularColour".
     """
     vertices = mesh.vertices[0].detach().cpu().numpy()
     normals = mesh.normals[0].detach().cpu().numpy()
@@ -43,8 +44,10 @@ def _lines(pattern: str, rows: np.ndarray) -> str:
 
 
 def _write_material(path: Path, maps: Mapping[str, str]) -> None:
-    """An .mtl with the physically based keywords that Blender and others read (map_Pr: roughness)."""
-    lines = ["newmtl face", "Kd 1 1 1", "Ks 0.04 0.04 0.04", "Ns 30", "illum 2"]
+    """An .mtl with the physically based keywords that Blender and others read (Pr: roughness, Pm: metal)."""
+    f0 = "1 1 1" if "specularColour" in maps else "0.04 0.04 0.04"
+    lines = ["newmtl face", "Kd 1 1 1", f"Ks {f0}", "Ns 30", "Pr 1", "Pm 0", "illum 2"]
     lines += [f"map_Kd {maps['diffuse']}", f"map_Pr {maps['roughness']}"]
+    lines += [f"map_Ks {maps['specularColour']}"] if "specularColour" in maps else []
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="ascii")

@@ -21,6 +21,7 @@ from nextface.person.sharing import SHARED_IDENTITY
 from nextface.photos.frame import Frame
 from nextface.photos.photo import THUMBNAIL_SHAPE
 from nextface.scene import Material
+from nextface.scene.baking import resample_map
 from nextface.scene.geometry import pose_of, rotation_matrix
 from nextface.scene.reflectance import RANGES
 from nextface.system.atomic import replacing
@@ -155,9 +156,9 @@ class Checkpoint:
         if material is not None and material.is_mapped and material.diffuse.shape[1] != resolution:
             notes.append(f"maps resampled from {material.diffuse.shape[1]} to {resolution} texels")
             material = Material(
-                *(_resampled(getattr(material, item.name), resolution) for item in fields(material))
+                *(resample_map(getattr(material, item.name), resolution) for item in fields(material))
             )
-            confidence = None if confidence is None else _resampled(confidence, resolution)
+            confidence = None if confidence is None else resample_map(confidence, resolution)
         if material is not None:
             material = Material(*(getattr(material, item.name).to(device) for item in fields(material)))
         confidence = None if confidence is None else confidence.to(device)
@@ -289,12 +290,3 @@ def _photo_box(photo_to_image: np.ndarray, size: Sequence[int] | np.ndarray) -> 
 def _scale_of(photo_to_image: np.ndarray) -> float:
     """Pixels of the frame for each of the photo's."""
     return float(np.sqrt(abs(np.linalg.det(photo_to_image[:, :2]))))
-
-
-def _resampled(values: Tensor, resolution: int) -> Tensor:
-    """A map [1, H, W, C] at another resolution."""
-    moved = values.permute(0, 3, 1, 2)
-    resized = torch.nn.functional.interpolate(
-        moved, size=resolution, mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized.permute(0, 2, 3, 1)

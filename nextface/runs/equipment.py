@@ -10,12 +10,12 @@ from functools import cached_property
 import torch
 
 import renderers
+from nextface.completion.completing import load_face_model
 from nextface.config import Config
 from nextface.errors import MissingPartError
 from nextface.landmarks.detection.faces import Detectors
 from nextface.models.face_model import FaceModel
 from nextface.models.validation import check_model
-from nextface.runs.face_models import load_face_model
 from nextface.runs.threads import excess_of_threads, renderer_threads, torch_threads
 from nextface.system.progress import Progress
 from nextface.system.threads import limited_threads

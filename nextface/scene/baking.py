@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, interpolate
 
 from nextface.scene import Mesh
 from nextface.scene.raster import rasterize
@@ -135,3 +135,10 @@ def sample_map(values: Tensor, uv: Tensor) -> Tensor:
     grid = grid.to(values.dtype).expand(len(values), -1, -1, -1)
     sampled = grid_sample(values.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
     return sampled[:, :, 0].mT.unflatten(1, uv.shape[:-1])
+
+
+def resample_map(values: Tensor, resolution: int) -> Tensor:
+    """Maps [N, resolution, resolution, C] of maps [N, H, W, C]: bilinear, or means of texels where smaller."""
+    moved = values.permute(0, 3, 1, 2)
+    resized = interpolate(moved, size=resolution, mode="bilinear", antialias=True, align_corners=False)
+    return resized.permute(0, 2, 3, 1)

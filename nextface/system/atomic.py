@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -50,6 +51,33 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} cannot be written ({reason}). Is the disk full?") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A temporary folder in `folder`, whose files move to there when the block succeeds: all of them or none.
+
+    Raises
+    ------
+    OutputError: if the folder cannot be made or written.
+    """
+    made_folder(folder)
+    temporary = folder / f"{TEMPORARY}{secrets.token_hex(6)}"
+    made_folder(temporary)
+    try:
+        with recording() as written:
+            yield temporary
+        for path in sorted(path for path in written if path.is_relative_to(temporary)):
+            place = folder / path.relative_to(temporary)
+            made_folder(place.parent)
+            try:
+                os.replace(path, place)
+            except OSError as error:
+                raise _not_written(place, error) from error
+            if (record := _record.get()) is not None:
+                record.add(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def made_folder(folder: Path) -> Path:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from nextface.model_files.cache import Arrays
-from nextface.model_files.converted import converted, single, taken, taken_indices
 from nextface.model_files.limits import WrongFileError, check_size, check_values
 from nextface.model_files.matlab import LARGEST_FILE, read_mat
+from nextface.model_files.reading import converted, single, taken, taken_indices
 from nextface.model_files.texture_space import linear_statistics
 from nextface.model_files.wanted import found_or_advice
 from nextface.models.basel2009.files import DEVIATIONS, EXPRESSION, NAME, REGION, SHAPE

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from nextface.model_files.cache import Arrays
-from nextface.model_files.converted import converted, single, taken, taken_indices
 from nextface.model_files.hdf5 import LARGEST_FILE, read_hdf5
 from nextface.model_files.limits import WrongFileError
+from nextface.model_files.reading import converted, single, taken, taken_indices
 from nextface.model_files.wanted import found_or_advice
 from nextface.models.basel2017.files import ALBEDO, NAME, SHAPE
 from nextface.models.expression_prior import ExpressionPrior

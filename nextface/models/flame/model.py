@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from nextface.model_files.cache import Arrays
-from nextface.model_files.converted import converted, single, taken, taken_indices
 from nextface.model_files.limits import WrongFileError
 from nextface.model_files.pickles import LARGEST_FILE, read_pickle
+from nextface.model_files.reading import converted, single, taken, taken_indices
 from nextface.model_files.texture_space import at_vertices, first_uvs, linear_statistics
 from nextface.model_files.wanted import found_or_advice
 from nextface.models.expression_prior import ExpressionPrior

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nextface.model_files.cache import Arrays
-from nextface.model_files.converted import converted, single, taken, taken_indices
 from nextface.model_files.limits import WrongFileError
+from nextface.model_files.reading import converted, single, taken, taken_indices
 from nextface.model_files.wanted import found_or_advice
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.gnm.files import FILES, NAME

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from nextface.model_files.cache import Arrays
-from nextface.model_files.converted import converted
 from nextface.model_files.limits import WrongFileError
 from nextface.model_files.obj import LARGEST_FILE, ObjMesh, read_obj, read_vertices, triangulated
+from nextface.model_files.reading import converted
 from nextface.model_files.wanted import found_or_advice
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.ict.files import FILES, NAME

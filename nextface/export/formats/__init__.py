@@ -1,0 +1,1 @@
+"""What a person is exported to: each folder here holds formats, which its `FORMATS` names."""

@@ -1,0 +1,1 @@
+"""A finished result folder read back: what was fitted, and where its files are."""

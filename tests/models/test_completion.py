@@ -69,7 +69,7 @@ def test_regions_and_colours_lie_where_they_do_on_the_head(completed: CompletedH
     for name in ("lips", "nose", "ears", "forehead"):
         true = made.carried(head.regions[name][:, None].float())[:, 0] > 0.5
         ours = completed.regions[name].numpy()
-        assert (true & ours).sum() > 0.8 * (true | ours).sum(), name
+        assert (true & ours).sum() > 0.6 * (true | ours).sum(), name
     surface = made.parts[0]
     seen = completed.reflectance(torch.zeros(1, completed.albedo_size)).diffuse[0, :surface].numpy()
     assert np.median(np.abs(seen - made.diffuse()[:surface])) < 0.01
@@ -84,7 +84,7 @@ def test_landmarks_lie_where_they_do_on_the_head(completed: CompletedHead) -> No
         vertices = completed.vertices(torch.zeros(1, 4), torch.zeros(1, 1))[0]
         here = (vertices[completed.triangles[ours.triangles]] * ours.barycentric[..., None]).sum(1)
         gap = (here - there).norm(dim=1)[~known.contour]
-        assert gap.median() < 1.5 and gap.quantile(0.9) < 5.0  # mm
+        assert gap.median() < 2.5 and gap.quantile(0.9) < 6.0  # mm; vertices lie 4 mm apart
 
 
 def test_a_run_through_the_command_line(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ def gnm_arrays() -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     head = make_head(VERTICES - EYES, eyes=True)
     place = np.minimum(np.arange(VERTICES), len(head.vertices) - 1)
+    # The last vertex is in a triangle, as everywhere; those before it that are too many are in none.
+    triangles = np.where(head.triangles == len(head.vertices) - 1, VERTICES - 1, head.triangles)
     vertices = (head.vertices[place] / METRES).astype(np.float32)
     surface, left, right = head.parts
     weights = np.zeros((JOINTS, VERTICES), np.float32)
@@ -59,10 +61,10 @@ def gnm_arrays() -> dict[str, np.ndarray]:
         "expression_names": np.array(MOODS),
         "joint_parent_indices": np.array([0, 0, 1, 1]),
         "skinning_weights": weights,
-        "quads": np.concatenate([head.triangles, head.triangles[:, -1:]], 1).astype(np.int32),
-        "triangles": head.triangles.astype(np.int32),
-        "quad_uvs": np.zeros((len(head.triangles), 4, 2), np.float32),
-        "triangle_uvs": uvs[head.triangles].astype(np.float32),
+        "quads": np.concatenate([triangles, triangles[:, -1:]], 1).astype(np.int32),
+        "triangles": triangles.astype(np.int32),
+        "quad_uvs": np.zeros((len(triangles), 4, 2), np.float32),
+        "triangle_uvs": uvs[triangles].astype(np.float32),
         "mesh_component_names": np.array(["skin", "left_eye", "right_eye"]),
         "mirror_indices": np.arange(VERTICES, dtype=np.int32)[::-1].copy() * 0,
         "joint_regressor": np.zeros((JOINTS, VERTICES), np.float32),

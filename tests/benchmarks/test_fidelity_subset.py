@@ -25,7 +25,7 @@ from renderers.settings import Settings
 
 ICT = Path(__file__).parents[3] / "shared" / "models" / "ict_facekit" / "FaceXModel"
 CASE = "ict_medium_3"  # of those for tuning
-SIZE = 128
+SIZE = 112
 SAMPLES = 36, 16  # light paths a pixel: a quarter, for speed
 
 
@@ -36,7 +36,7 @@ def test_a_photo_of_a_known_head_is_reconstructed_as_well_as_before(tmp_path: Pa
     case = next(case for case in plan() if case.name == CASE)
     head = IctModel(ICT).head(case.head_seed)
     truth = photograph(case, head, average_landmarks(head), tmp_path, SIZE, SAMPLES)
-    config = Config(device="cpu", textureResolution=256, rtSamples=16)
+    config = Config(device="cpu", textureResolution=256, rtSamples=16, bands=5, envMapRes=32)
     found = reconstruct(truth.photo, tmp_path, config)
     assert found.folder is not None
     renderer = renderers.create("mitsuba", Settings("cpu"))

@@ -151,8 +151,10 @@ def tone_of(state: Reconstruction, diffuse: Tensor) -> float:
     return typology_angle(diffuse[bare].mean(0).double().numpy())
 
 
-@pytest.mark.parametrize("card", [0.8 * WHITE_CARD, WHITE_CARD])
-@pytest.mark.parametrize("name", ["light skin patch", "dark skin patch", "Monk 8"])
+@pytest.mark.parametrize(
+    ("name", "card"),
+    [("light skin patch", 0.8 * WHITE_CARD), ("dark skin patch", WHITE_CARD), ("Monk 8", 0.8 * WHITE_CARD)],
+)
 def test_stage_2_tells_dark_skin_from_dim_light(name: str, card: float) -> None:
     """The heads' colours are not the model's: they are scaled so that their mean is a published one."""
     errors = [tone_error(name, card, person(load_open_head(), SIZE, seed, turned=(0, 10))) for seed in PEOPLE]

@@ -56,7 +56,7 @@ class Recovered:
 def recovered(tmp_path_factory: pytest.TempPathFactory) -> Recovered:
     folder = tmp_path_factory.mktemp("recovery")
     truth = person(create_model("open"), SIZE)
-    files = photograph(truth, folder, samples=192)
+    files = photograph(truth, folder, samples=96)
     config = fitting_config(SIZE, rtSamples=16)
     assert config.iterStep2 == DEFAULTS["iterStep2"]
     found = reconstruct(files.photo, folder, config, landmarks=files.landmarks, skip_stages=frozenset({3}))

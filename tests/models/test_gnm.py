@@ -45,6 +45,7 @@ def gnm_arrays() -> dict[str, np.ndarray]:
         off_axis = np.arctan2(np.hypot(away[:, 0], away[:, 1]), away[:, 2])
         across = away[:, :2] / np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-9)[:, None]
         uvs[ball] = [corner, 0.1] + across * off_axis[:, None] * 0.02
+    uvs = uvs[place]
     names = ("eyeBlinkLeft", "mouthSmileLeft", "jawOpen", "mouthPucker")
     expression = np.stack([0.3 * head.expression(name)[place] / METRES for name in names])
     groups = np.stack([weights[2], weights[3], np.zeros(VERTICES, np.float32)])

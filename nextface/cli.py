@@ -10,9 +10,11 @@ import typer
 
 from nextface import __version__
 from nextface.commands.batch import batch
+from nextface.commands.convert import convert
 from nextface.commands.exit_codes import exit_codes
 from nextface.commands.export import export
 from nextface.commands.films import animate, relight, replay
+from nextface.commands.model import model
 from nextface.commands.multiview import multiview
 from nextface.commands.options import ConfigFile, Overrides, configure
 from nextface.commands.reconstruct import demo, reconstruct
@@ -33,8 +35,9 @@ app = typer.Typer(
 
 setup = typer.Typer(help="Install optional parts.", no_args_is_help=True)
 app.add_typer(setup, name="setup")
+app.add_typer(model, name="model")
 
-for command in (reconstruct, demo, multiview, track, batch, view, export, relight, replay, animate):
+for command in (reconstruct, demo, multiview, track, batch, view, export, relight, replay, animate, convert):
     app.command()(command)
 
 

@@ -27,7 +27,8 @@ from open_head import (
 )
 from open_head.scans import carrying, expression_transfer, ict, identity, registration
 from open_head.source import RawData, fetch
-from open_head.surface_points import vertex_normals
+
+from nextface.surfaces.nearest import vertex_normals
 
 OUTPUT = Path(__file__).resolve().parents[1] / "nextface" / "models" / "data" / "open_head.npz"
 SEED, SAMPLES = 20171, 2000

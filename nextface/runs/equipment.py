@@ -10,10 +10,10 @@ from functools import cached_property
 import torch
 
 import renderers
+from nextface.completion.completing import load_face_model
 from nextface.config import Config
 from nextface.errors import MissingPartError
 from nextface.landmarks.detection.faces import Detectors
-from nextface.models import create as create_model
 from nextface.models.face_model import FaceModel
 from nextface.models.validation import check_model
 from nextface.runs.threads import excess_of_threads, renderer_threads, torch_threads
@@ -32,7 +32,7 @@ class Equipment:
         Raises
         ------
         MissingPartError: when a part of the model or of its device is not here.
-        ModelError: when a model of your own contradicts itself.
+        ModelError: when a model of your own contradicts itself, or its files are not what they should be.
         """
         self.config = config
         self.detectors = Detectors()
@@ -46,7 +46,7 @@ class Equipment:
             self.model = (
                 model.to(self.device)
                 if model
-                else create_model(config.morphableModel, self.device, config.path)
+                else load_face_model(config.morphableModel, self.device, config.path)
             )
             self._until_closed = until_ready.pop_all()
 

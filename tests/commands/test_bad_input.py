@@ -25,7 +25,7 @@ from typer.testing import CliRunner, Result
 
 from nextface import cli
 from nextface.config import DEFAULTS
-from nextface.models.basel2017 import FILES
+from nextface.models.basel2017.files import ALBEDO, SHAPE
 
 VERTEX = ["--renderer", "vertex", *settings({**TINY, "threads": 1})]
 FIRST_STAGE = "1 landmarks"
@@ -293,7 +293,13 @@ def test_an_unknown_backend(desk: Desk, portrait: Image.Image) -> None:
 
 def test_the_basel_model_says_where_to_get_its_files(desk: Desk, portrait: Image.Image) -> None:
     portrait.save(desk.photo())
-    words = (*FILES, "baselMorphableModel/", "https://faces.dmi.unibas.ch", "morphableModel = open")
+    words = (
+        SHAPE.names[0],
+        ALBEDO.names[0],
+        "baselMorphableModel/",
+        "https://faces.dmi.unibas.ch",
+        "morphableModel = open",
+    )
     desk.refuses(desk.photo(), "--set", "morphableModel=basel2017", words=words)
 
 

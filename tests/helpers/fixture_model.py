@@ -71,7 +71,7 @@ class Sheet(LinearShape):
 def make_sheet() -> Sheet:
     """Scan the open head."""
     head = load_open_head()
-    triangle, weights, kept = _scan(head)
+    triangle, weights, kept = scan(head, COLUMNS, ROWS)
 
     def scanned(values: Tensor) -> Tensor:
         """Values [..., V, C] of the head's vertices at the sheet's."""
@@ -85,33 +85,33 @@ def make_sheet() -> Sheet:
         scanned(head.mean),
         scanned(head.identity_basis[:SIZE]),
         scanned(moved),
-        _triangles(kept),
+        grid_triangles(kept),
         scanned(colour),
     )
 
 
-def _scan(head: OpenHead) -> tuple[Tensor, Tensor, np.ndarray]:
+def scan(head: OpenHead, columns: int, rows: int) -> tuple[Tensor, Tensor, np.ndarray]:
     """Which triangle, and where in it, each of the sheet's vertices shows; which grid points [R, C] hit any."""
     x, y, z = head.mean.unbind(1)
     radius, angle = (x**2 + z**2).sqrt(), torch.atan2(x, z)
     skin = head.regions["skin"]
     low, high = y[skin].min(), y[skin & (z > 0)].max()
     widest = np.radians(WIDEST_ANGLE)
-    column = (angle / widest + 1) / 2 * COLUMNS
-    row = (high - y) / (high - low) * ROWS
+    column = (angle / widest + 1) / 2 * columns
+    row = (high - y) / (high - low) * rows
     around = angle[head.triangles]
     near_seam = (
         around.amax(1) - around.amin(1)
     ) > np.pi  # triangles behind the head, wrapped around by the angle
     fragments = rasterize(
-        torch.stack([column, row], 1), 1000 - radius, head.triangles[~near_seam], COLUMNS, ROWS
+        torch.stack([column, row], 1), 1000 - radius, head.triangles[~near_seam], columns, rows
     )
     kept = fragments.covered.numpy()
     number = (~near_seam).nonzero()[:, 0]
     return number[fragments.triangle[fragments.covered]], fragments.barycentric[fragments.covered], kept
 
 
-def _triangles(kept: np.ndarray) -> Tensor:
+def grid_triangles(kept: np.ndarray) -> Tensor:
     """Two triangles for every cell of the grid whose corners are all there, with alternating diagonals."""
     number = np.full(kept.shape, -1)
     number[kept] = np.arange(kept.sum())

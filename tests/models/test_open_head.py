@@ -10,9 +10,9 @@ import torch
 
 from nextface.errors import ConfigError, MissingPartError
 from nextface.models import create
+from nextface.models.appearance import skin_colour
 from nextface.models.basel2017 import FILES
 from nextface.models.open_head import DATA, OpenHead, load_open_head
-from nextface.models.open_head.skin import skin_colour
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.geometry import intrinsic_matrix, rotation_matrix
 from nextface.scene.raster import rasterize_scene

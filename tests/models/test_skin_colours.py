@@ -23,7 +23,8 @@ from nextface.fitting.statistical.gauss_newton import fit_by_gauss_newton
 from nextface.fitting.terms.losses import WHITE_CARD
 from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.fitting.terms.watcher import Watcher
-from nextface.models.open_head import Appearance, load_open_head
+from nextface.models.appearance import Appearance
+from nextface.models.open_head import load_open_head
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene.colour import linear_to_srgb, srgb_to_linear
 from nextface.scene.lighting import cosine_kernel, fibonacci_directions, scale_bands, sh_basis

@@ -33,10 +33,12 @@ FLOORS = (  # from the roof to the cellar; rooms of one floor do not import each
     ("nextface/fitting/landmarks/", "nextface/fitting/transfer/"),
     ("nextface/fitting/terms/",),
     ("nextface/person/",),
+    ("nextface/completion/",),
     ("nextface/landmarks/embedding/",),
     ("nextface/landmarks/detection/",),
     ("nextface/landmarks/",),
     ("nextface/models/",),
+    ("nextface/surfaces/", "nextface/model_files/"),
     ("nextface/cameras/",),
     ("nextface/photos/", "nextface/videos/"),
     ("renderers/__init__.py",),
@@ -71,7 +73,9 @@ CHOOSE_BACKENDS = (
 MOST_MODULES = 14
 FOLDERS = ("nextface", "renderers", "benchmarks", "tests", "tools")
 NAMED_LIKE_THEIR_MAIN_FUNCTION = {  # do not add to these without need
+    "nextface/commands/convert.py",
     "nextface/commands/exit_codes.py",
+    "nextface/commands/model.py",
     "nextface/commands/export.py",
     "nextface/commands/batch.py",
     "nextface/commands/multiview.py",

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from nextface.completion.completing import load_face_model
 from nextface.errors import CheckpointError, ConfigError, ResultError
 from nextface.export.claim import CHECKPOINTS
 from nextface.export.saved.description import Description
-from nextface.models import create as create_model
 from nextface.models import face_models
 from nextface.models.face_model import FaceModel
 from nextface.person.checkpoint import Checkpoint
@@ -157,7 +157,7 @@ def _model(description: Description, folder: str) -> FaceModel:
             "not know. From Python, pass it as `model`."
         )
     try:
-        return create_model(description.model, folder=folder)
+        return load_face_model(description.model, "cpu", folder)
     except ConfigError as error:
         raise ResultError(str(error)) from None
 

@@ -79,6 +79,21 @@ def compute_embedding(model: FaceModel, detector: str, draw: Draw, detect: Detec
     )
 
 
+def places_of_points(
+    model: FaceModel, detector: str, draw: Draw, detect: Detect, views: Sequence[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where a detector's points lie on the mean face at rest: places [P, 3] and how far views disagree [P], mm.
+
+    Raises
+    ------
+    FaceNotFoundError: if no face is seen in any view (degrees of yaw and pitch).
+    """
+    topology = TOPOLOGIES[detector]
+    surface = _surface_of_points(model, topology)
+    sightings = look(model, _face(model), surface, draw, detect, views)
+    return _agree(sightings, np.isin(np.arange(topology.count), topology.contour))
+
+
 def faces_to_look_at(model: FaceModel) -> list[np.ndarray]:
     """The mean face [V, 3] (mm) at rest and, where the model has such an expression, with its jaw opened."""
     faces = [_face(model)]

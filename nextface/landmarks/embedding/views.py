@@ -43,10 +43,17 @@ class Sightings:
     angles: np.ndarray  # [V] degrees from the front
 
 
-def look(model: FaceModel, face: np.ndarray, surface: Surface, draw: Draw, detect: Detect) -> Sightings:
-    """Detect the points in all views of a face [V, 3] and cast them back to it."""
+def look(
+    model: FaceModel,
+    face: np.ndarray,
+    surface: Surface,
+    draw: Draw,
+    detect: Detect,
+    views: Sequence[tuple[int, int]] = VIEWS,
+) -> Sightings:
+    """Detect the points in all views (degrees of yaw and pitch) of a face [V, 3] and cast them back to it."""
     points, facing, angles = [], [], []
-    for yaw, pitch in VIEWS:
+    for yaw, pitch in views:
         scene = mean_face_scene(model, torch.from_numpy(face), math.radians(yaw), math.radians(pitch))
         with torch.no_grad():
             image = draw(scene)[0].cpu()

@@ -1,32 +1,29 @@
-"""The Basel Face Model 2017 with AlbedoMM: named, so that its advice is given. Its loader is to come."""
+"""The face model `basel2017`: the Basel Face Models of 2017 and 2019 with the albedo of AlbedoMM."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from nextface.errors import MissingPartError
+from nextface.models.basel2017.files import NAME
 from nextface.models.registry import ModelEntry
 
-FILES = ("model2017-1_face12_nomouth.h5", "albedoModel2020_face12_albedoPart.h5")
+if TYPE_CHECKING:
+    from nextface.models.linear_head import LinearHead
 
 
-def _create(device: str, folder: str) -> NoReturn:
-    shape, albedo = FILES
-    raise MissingPartError(
-        "morphableModel = basel2017 needs two files that its owners license to each user: "
-        f"{shape} from the Basel Face Model site (https://faces.dmi.unibas.ch/bfm/) and "
-        f"{albedo} from AlbedoMM (https://github.com/waps101/AlbedoMM). They go to the folder "
-        f"{folder}/. The loader for them comes with a later release; until then use "
-        "morphableModel = open."
-    )
+def _create(device: str, folder: str) -> LinearHead:
+    from nextface.models.basel2017.model import load_basel
+
+    return load_basel(folder).to(device)
 
 
-def _examine(folder: str) -> NoReturn:
-    _create("cpu", folder)
+def _examine(folder: str) -> str:
+    model = _create("cpu", folder)
+    return f"{model.identity_size} identity and {model.albedo_size} albedo components."
 
 
 MODEL = ModelEntry(
-    name="basel2017",
+    name=NAME,
     help="files you obtain yourself",
     create=_create,
     examine=_examine,

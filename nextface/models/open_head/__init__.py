@@ -12,12 +12,11 @@ if TYPE_CHECKING:
         DATA,
         LANDMARK_ERRORS,
         LANDMARKS,
-        Appearance,
         OpenHead,
         load_open_head,
     )
 
-__all__ = ["DATA", "LANDMARKS", "LANDMARK_ERRORS", "MODEL", "Appearance", "OpenHead", "load_open_head"]
+__all__ = ["DATA", "LANDMARKS", "LANDMARK_ERRORS", "MODEL", "OpenHead", "load_open_head"]
 
 
 def _create(device: str, folder: str) -> OpenHead:

@@ -17,62 +17,16 @@ import torch
 from torch import Tensor
 
 from nextface.errors import MissingPartError
+from nextface.models.appearance import Appearance
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.face_model import LandmarkEmbedding, LandmarkErrors, Reflectance
 from nextface.models.linear_shape import LinearShape
-from nextface.models.open_head.skin import skin_colour, squash
 from nextface.system.archive import ArchiveError, read_arrays
 
 _FOLDER = Path(__file__).parents[1] / "data"
 DATA = _FOLDER / "open_head.npz"
 LANDMARKS = _FOLDER / "open_head_landmarks.npz"
 LANDMARK_ERRORS = _FOLDER / "open_head_landmark_errors.npz"
-MAX_SPECULAR, MIN_ROUGHNESS = 0.08, 0.1
-LOG_ALBEDO_BOUNDS = (-4.6, -0.3)  # of everything that is not skin
-
-
-def _bounded(log_albedo: Tensor) -> Tensor:
-    """Albedo of a log albedo that is smoothly kept inside LOG_ALBEDO_BOUNDS."""
-    low, high = LOG_ALBEDO_BOUNDS
-    middle, half = (low + high) / 2, (high - low) / 2
-    return (middle + half * torch.tanh((log_albedo - middle) / half)).exp()
-
-
-@dataclass(frozen=True)
-class Appearance:
-    """Constants and linear fields of the albedo coefficients; row 0 of a field is its mean."""
-
-    melanin: Tensor  # [1 + A, V]
-    blood: Tensor  # [1 + A, V]
-    hair_cover: Tensor  # [V] in [0, 1]
-    hair: Tensor  # [1 + A, V], logit of the share of the cover
-    hair_colour: Tensor  # [1 + A, 3], log albedo
-    undertone: Tensor  # [1 + A, 3], log albedo
-    other: Tensor  # [1 + A, V, 3], log albedo of eyes, teeth, tongue and the inside of the mouth
-    is_skin: Tensor  # [V] bool
-    specular: Tensor  # [1 + A, V], logit of F0 / 0.08
-    roughness: Tensor  # [1 + A, V], logit of (roughness - 0.1) / 0.9
-    skin_polynomial: Tensor  # [M, 3]
-
-    def reflectance(self, albedo: Tensor) -> Reflectance:
-        """Reflectance of whitened coefficients [N, A]."""
-        row = torch.cat([torch.ones_like(albedo[:, :1]), squash(albedo)], 1)
-
-        def at(values: Tensor) -> Tensor:
-            return (row @ values.flatten(1).to(row)).unflatten(1, values.shape[1:])
-
-        skin = skin_colour(at(self.melanin), at(self.blood), self.skin_polynomial.to(row))
-        skin = skin * at(self.undertone)[:, None].exp()
-        hair_share = (self.hair_cover.to(row) * torch.sigmoid(at(self.hair)))[..., None]
-        skin = skin + hair_share * (_bounded(at(self.hair_colour))[:, None] - skin)
-        diffuse = torch.where(self.is_skin[:, None], skin, _bounded(at(self.other)))
-        specular = MAX_SPECULAR * torch.sigmoid(at(self.specular))
-        roughness = MIN_ROUGHNESS + (1 - MIN_ROUGHNESS) * torch.sigmoid(at(self.roughness))
-        return Reflectance(diffuse, specular[..., None], roughness[..., None])
-
-    def to(self, device: str) -> Appearance:
-        """The same appearance on another device."""
-        return Appearance(**{part.name: getattr(self, part.name).to(device) for part in fields(self)})
 
 
 @dataclass

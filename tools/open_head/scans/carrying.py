@@ -14,13 +14,15 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from nextface.surfaces.bending import factorised, similarity
+
 from .. import eyeball
 from ..catmull_clark import unique_edges
 from ..statistics import reflect
 from ..topology import PARTS, Head
 from . import ict
 from .edge_loops import halves, ring
-from .registration import LID_RINGS, LIP_START, Registered, factorised, middle_ring, similarity
+from .registration import LID_RINGS, LIP_START, Registered, middle_ring
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

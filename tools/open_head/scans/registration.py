@@ -1,7 +1,7 @@
 """Bends the head's mean onto the mean of real scans: a non-rigid registration that keeps its mesh.
 
-Each control point carries an affine map; neighbours' maps are alike and agree with how the points move, the
-less strictly the closer the surfaces are (optimal step non-rigid registration, Amberg, Romdhani, Vetter 2007).
+Each control point carries an affine map (`nextface/surfaces/bending.py`), which agree with each other the less
+strictly the closer the surfaces are (optimal step non-rigid registration, Amberg, Romdhani, Vetter 2007).
 Pairs come from detected landmarks, from the rings of edges that make lids and lips on both meshes, and from
 the nearest points that face the same way; all are made symmetric.
 """
@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
-from scipy.sparse.linalg import SuperLU, splu
+
+from nextface.surfaces.bending import Bending, similarity
+from nextface.surfaces.nearest import Found, Surface, vertex_normals
 
 from ..catmull_clark import unique_edges
 from ..regions import Places
 from ..statistics import reflect
-from ..surface_points import Found, Surface, vertex_normals
 from ..topology import Head
 from . import ict
 from .edge_loops import along, fractions, halves, ring
@@ -57,7 +58,6 @@ EARS = (
 STIFFNESS = np.geomspace(300.0, 0.15, 12)
 REACH = np.geomspace(25.0, 2.5, 12)  # mm within which nearest points count
 REPEATS = 2  # solutions at each stiffness
-TWIST = 25.0  # mm^2: how a change of the affine map between neighbours counts against one of an edge
 LANDMARK, EAR, RING = (20.0, 0.1), (30.0, 0.0), (50.0, 50.0)  # weights at the first and the last stiffness
 
 
@@ -67,16 +67,6 @@ class Pairs:
 
     rows: sparse.csr_matrix
     points: Array
-
-
-def similarity(source: Array, target: Array) -> tuple[float, Array, Array]:
-    """Scale, rotation [3, 3] and translation [3] that take points [N, 3] nearest to others (Umeyama 1991)."""
-    middle, goal = source.mean(0), target.mean(0)
-    left, strength, right = np.linalg.svd((target - goal).T @ (source - middle))
-    sign = np.array([1, 1, np.sign(np.linalg.det(left @ right))])
-    rotation = (left * sign) @ right
-    scale = (strength * sign).sum() / ((source - middle) ** 2).sum()
-    return scale, rotation, goal - scale * rotation @ middle
 
 
 def landmark_pairs(head: Head, fine: Array, scans: ict.Scans) -> Pairs:
@@ -130,62 +120,6 @@ def with_mirror_images(pairs: Pairs, mirror: Indices) -> Pairs:
     return Pairs(both, np.concatenate([pairs.points, pairs.points * [-1, 1, 1]]))
 
 
-def factorised(system: sparse.csc_matrix) -> SuperLU:
-    """A symmetric positive definite system, ready to be solved."""
-    return splu(
-        system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-    )
-
-
-class Bending:
-    """Affine maps at control points that agree with their neighbours: the stiff part of the equations."""
-
-    def __init__(self, rest: Array, quads: Indices) -> None:
-        edges, _, _ = unique_edges(quads)
-        self.count, self.rest = len(rest), rest
-        one, other = np.concatenate([edges, edges[:, ::-1]]).T
-        step = rest[other] - rest[one]
-        row = np.arange(len(one))
-        length = np.linalg.norm(step, axis=1)
-        weight = np.sqrt(length.mean() / length)
-        # Unknowns of every coordinate: positions [C], then rows of the maps [C, 3].
-        moved = sparse.csr_matrix(
-            (np.concatenate([weight, -weight]), (np.tile(row, 2), np.concatenate([other, one]))),
-            (len(row), self.count),
-        )
-        mapped = sparse.csr_matrix(
-            (
-                (weight[:, None] * step).ravel(),
-                (np.repeat(row, 3), (3 * one[:, None] + np.arange(3)).ravel()),
-            ),
-            (len(row), 3 * self.count),
-        )
-        agree = sparse.hstack([moved, -mapped])
-        alike = sparse.csr_matrix(
-            (
-                np.tile([1.0, -1.0], len(edges)),
-                (np.repeat(np.arange(len(edges)), 2), edges.ravel()),
-            ),
-            (len(edges), self.count),
-        )
-        alike = sparse.kron(alike, sparse.identity(3), "csr")
-        nothing = sparse.csr_matrix((alike.shape[0], self.count))
-        twist = np.sqrt(TWIST) * sparse.hstack([nothing, alike])
-        energy = sparse.vstack([agree, twist]).tocsr()
-        self.normal = (energy.T @ energy).tocsc()
-
-    def solve(self, stiffness: float, rows: sparse.csr_matrix, weights: Array, points: Array) -> Array:
-        """Control points [C, 3] whose `rows` [N, C] come near `points` [N, 3] by `weights` [N]."""
-        padded = sparse.hstack([rows, sparse.csr_matrix((rows.shape[0], 3 * self.count))]).tocsr()
-        weighted = sparse.diags(weights) @ padded
-        system = (stiffness * self.normal + padded.T @ weighted).tocsc()
-        # A trace of the identity keeps maps defined where nothing is seen of them.
-        trace = sparse.diags(np.full(system.shape[0], 1e-9))
-        start = np.concatenate([self.rest, np.tile(np.eye(3), (self.count, 1))])
-        solution = factorised(system + trace).solve(np.asarray(weighted.T @ points + 1e-9 * start))
-        return solution[: self.count]
-
-
 @dataclass(frozen=True)
 class Registered:
     """The head's skin on the scans' mean."""
@@ -234,7 +168,7 @@ def register(head: Head, controls: Array, quads: Indices, places: Places, scans:
     left, _, right = np.linalg.svd(rotation)
     rotation, shift = left @ right, shift * [0, 1, 1]
     rest = scale * rest @ rotation.T + shift
-    bending = Bending(rest, quads)
+    bending = Bending(rest, unique_edges(quads)[0])
 
     fine = refine @ rest
     marks = with_mirror_images(Pairs(marks.rows[:, :visible], marks.points), mirror)
@@ -262,10 +196,10 @@ def register(head: Head, controls: Array, quads: Indices, places: Places, scans:
             ) / total[:, None]
             current = bending.solve(
                 stiffness,
-                sparse.vstack([refine, fixed]).tocsr(),
+                bending.of_positions(sparse.vstack([refine, fixed]).tocsr()),
                 np.concatenate([total / 2, pull]),
                 np.concatenate([points, goals]),
-            )
+            )[: bending.count]
             current = (current + reflect(current, control_mirror)) / 2
     fine = refine @ current
     found = surface.nearest(fine, vertex_normals(fine, triangles))

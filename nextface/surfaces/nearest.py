@@ -37,7 +37,9 @@ class Found:
     points: Array  # [N, 3]
     distance: Array  # [N] mm
     agreement: Array  # [N], cosine between the normals
-    weights: sparse.csr_matrix  # [N, V] barycentric weights
+    faces: Indices  # [N] triangles that they lie in
+    barycentric: Array  # [N, 3] weights of these triangles' corners
+    weights: sparse.csr_matrix  # [N, V] the same of all vertices
 
 
 class Surface:
@@ -73,4 +75,11 @@ class Surface:
             (barycentric[chosen].ravel(), (np.repeat(row, 3), corner.ravel())),
             shape=(len(queries), len(self.positions)),
         )
-        return Found(points[chosen], distance[row, best], agreement[row, best], weights)
+        return Found(
+            points[chosen],
+            distance[row, best],
+            agreement[row, best],
+            faces[row, best],
+            barycentric[chosen],
+            weights,
+        )

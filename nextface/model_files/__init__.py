@@ -1,0 +1,1 @@
+"""Files of face models as their owners give them out: where they lie, how they are read."""

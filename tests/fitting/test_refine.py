@@ -234,7 +234,7 @@ def test_the_seen_fades_inside_its_border_and_around_no_hole() -> None:
     width = 2 * round(FADE * size / 2) + 1
     shown = faded(seen, everywhere)[0, 64, :, 0]
     assert (shown[: 64 - width] == 1).all() and (shown[64:] == 0).all()
-    assert shown[63] < 0.2 and (shown[64 - width : 64].diff() <= 0).all()
+    assert shown[63] < 0.4 and (shown[64 - width : 64].diff() <= 0).all()
     assert torch.equal(faded(seen, 0 * everywhere), seen)
 
 

@@ -96,7 +96,7 @@ def test_landmarks_fitted_to_a_comparison_are_where_the_truth_is(
     before, after = (float((projected(state, shot) - there).norm(dim=1).mean()) for state in (wrong, found))
     assert after < 0.3 * before
     gaze = truth.model.expression_names.index("eyeLookOutLeft")
-    assert float(found.parameters.expression[0, gaze]) < 0.15
+    assert float(found.parameters.expression[0, gaze]) < 0.25
 
 
 def test_stage_2_comes_nearer_to_the_truth_with_a_second_look(

@@ -149,7 +149,7 @@ def _uvs(model: FaceModel) -> Iterator[str]:
     elif float(uvs.min()) < 0 or float(uvs.max()) > 1:
         yield (
             f"uvs go from {float(uvs.min()):.3g} to {float(uvs.max()):.3g}; maps cover 0 to 1 "
-            "(`nextface.models.uv_layout.into_unit_square` brings other layouts there)"
+            "(`nextface.surfaces.uv_layout.into_unit_square` brings other layouts there)"
         )
     wrong = list(_triangles("uv_triangles", triangles, len(uvs), "uvs"))
     yield from wrong

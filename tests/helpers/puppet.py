@@ -18,7 +18,7 @@ from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.face_model import LandmarkEmbedding, Reflectance
 from nextface.models.joints import skinned
 from nextface.models.open_head import load_open_head
-from nextface.models.uv_layout import into_unit_square
+from nextface.surfaces.uv_layout import into_unit_square
 
 JAW = len(MOODS)  # the first of its three angles among the coordinates of the expression
 

@@ -14,8 +14,8 @@ from puppet import Puppet, make_puppet
 from nextface import Config, reconstruct
 from nextface.errors import ModelError
 from nextface.models.open_head import load_open_head
-from nextface.models.uv_layout import into_unit_square
 from nextface.models.validation import check_model, problems
+from nextface.surfaces.uv_layout import into_unit_square
 
 
 @pytest.fixture(scope="module")

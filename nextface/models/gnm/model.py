@@ -20,8 +20,8 @@ from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.gnm.files import FILES, NAME
 from nextface.models.linear_shape import LinearShape
 from nextface.models.skinned_head import SkinnedHead
-from nextface.models.uv_layout import into_unit_square
 from nextface.surfaces.orientation import millimetres, outward
+from nextface.surfaces.uv_layout import into_unit_square
 from nextface.system.archive import MAX_BYTES, read_arrays
 
 FORMAT = "1"  # of what is kept; raise it when files are read differently

@@ -36,7 +36,7 @@ MEDIAPIPE = ["mediapipe>=1.2.2,<2", "certifi"]
 LLVM = "tadashi==0.5.1"
 LLVM_WHEEL = ["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--platform=manylinux_2_28_x86_64"]
 
-# The tests of pages look for these names, too (tests/helpers/browser.py).
+# The tests of pages look for these names, too (tests/helpers/results/browser.py).
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 APT_INSTALL = ["apt-get", "install", "-qqy", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600"]
 

@@ -7,7 +7,7 @@ Without a result folder, the portrait is reconstructed first, with the default s
 
     result.png    the panels of a result folder
     gallery.jpg   photo and fit; the head turned, in other light, with other expressions: ray-traced
-    report.jpg    the report in a browser, as tests/helpers/browser.py starts it
+    report.jpg    the report in a browser, as tests/helpers/results/browser.py starts it
     views.png     the photo's view ray-traced and in the report's 3D view, and four times their difference
 
 Prints how near the last two are to each other.
@@ -111,7 +111,7 @@ def expressed(person: Reconstruction, mood: dict[str, float]) -> Reconstruction:
 
 def browse(result: SavedResult) -> None:
     """The report in a browser, and its 3D view beside the ray tracer."""
-    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+    sys.path.insert(0, str(ROOT / "tests" / "helpers" / "results"))
     from browser import chromium, photo_frame
 
     report = result.folder / REPORT

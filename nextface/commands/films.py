@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -42,13 +43,28 @@ LightFile = Annotated[
         "--light", parser=path, metavar="FILE.hdr|exr|png", help="A latitude-longitude picture of a light."
     ),
 ]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise typer.BadParameter("a number is needed")
+    return value
+
+
 Rotate = Annotated[
-    float, typer.Option(metavar="DEG", help="Turn the light: the photographer's comes from the right.")
+    float,
+    typer.Option(
+        callback=_finite, metavar="DEG", help="Turn the light: the photographer's comes from the right."
+    ),
 ]
 Brightness = Annotated[
     float,
     typer.Option(
-        min=-10, max=10, metavar="STOPS", help="0: on the whole as bright as the photo's light; 1: twice that."
+        min=-10,
+        max=10,
+        callback=_finite,
+        metavar="STOPS",
+        help="0: on the whole as bright as the photo's light; 1: twice that.",
     ),
 ]
 

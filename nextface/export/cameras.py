@@ -37,7 +37,7 @@ def _view(reconstruction: Reconstruction, photo: int, shot: Shot) -> View:
     return View(shot.source.name, lens, place.turned(turn))
 
 
-def write_cameras(reconstruction: Reconstruction, shots: Sequence[Shot], folder: Path) -> dict[str, str]:
+def write_cameras(reconstruction: Reconstruction, shots: Sequence[Shot], folder: Path) -> None:
     """Write `cameras/transforms.json` and a COLMAP model, `cameras/colmap`, into a result folder.
 
     Returns
@@ -48,4 +48,3 @@ def write_cameras(reconstruction: Reconstruction, shots: Sequence[Shot], folder:
     views = found_views(reconstruction, shots)
     write_transforms(views, folder / FOLDER / "transforms.json", reconstruction.rig.metric)
     write_colmap(views, folder / FOLDER / "colmap")
-    return {"camerasTransforms": f"{FOLDER}/transforms.json", "camerasColmap": f"{FOLDER}/colmap"}

@@ -84,7 +84,7 @@ def write_results(
     if reconstruction.shape_deviation is not None:
         common["deviations"] = write_deviations(reconstruction.shape_deviation, folder)
     if reconstruction.rig is not None:
-        common |= write_cameras(reconstruction, shots, folder)
+        write_cameras(reconstruction, shots, folder)
     figures = []
     for photo, shot in enumerate(shots):
         encoded = draw(reconstruction, renderer, samples, seed, photo)

@@ -35,7 +35,7 @@ def write_obj(path: Path, mesh: Mesh, maps: Mapping[str, str] | None = None) -> 
         faces = _lines("f %d//%d %d//%d %d//%d\n", corners.repeat(2, axis=1))
     parts += [_lines("vn %.5f %.5f %.5f\n", normals), faces]
     with replacing(path) as temporary:
-        temporary.write_text("".join(parts), encoding="ascii")
+        temporary.write_text("".join(parts), encoding="utf-8", errors="surrogateescape")
 
 
 def _lines(pattern: str, rows: np.ndarray) -> str:
@@ -50,4 +50,4 @@ def _write_material(path: Path, maps: Mapping[str, str]) -> None:
     lines += [f"map_Kd {maps['diffuse']}", f"map_Pr {maps['roughness']}"]
     lines += [f"map_Ks {maps['specularColour']}"] if "specularColour" in maps else []
     with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")

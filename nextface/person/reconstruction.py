@@ -117,6 +117,31 @@ class Reconstruction:
         mesh = Mesh.from_vertices(single.vertices(), model.triangles, model.uvs, model.uv_triangles)
         return Scene(mesh, self.material or single.model_material(), single.environment(), single.camera())
 
+    def to(self, device: str) -> Reconstruction:
+        """The same with all its tensors on another device."""
+
+        def moved(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.to(device)
+
+        maps = self.material
+        material = maps and Material(
+            *(part.to(device) for part in (maps.diffuse, maps.specular, maps.roughness))
+        )
+        return replace(
+            self,
+            model=self.model.to(device),
+            parameters=self.parameters.to(device),
+            frames=tuple(replace(frame, principal=frame.principal.to(device)) for frame in self.frames),
+            material=None
+            if material is None
+            else Material(
+                *(values.to(device) for values in (material.diffuse, material.specular, material.roughness))
+            ),
+            confidence=moved(self.confidence),
+            shape_deviation=moved(self.shape_deviation),
+            rig=None if self.rig is None else self.rig.to(device),
+        )
+
     def with_parameters(self, parameters: Parameters) -> Reconstruction:
         """This reconstruction with other parameters."""
         return replace(self, parameters=parameters)

@@ -53,7 +53,7 @@ def export(
     if not 0 <= options.photo < len(reconstruction):
         count = len(reconstruction)
         raise ConfigError(f"There is no photo {options.photo}: the result has {count}, counted from 0.")
-    written = []
+    written, person = [], reconstruction.to("cpu")
     for name in names:
         chosen = export_formats()[name]
         if not chosen.suffix:
@@ -64,6 +64,6 @@ def export(
             path = output / f"{stem}{chosen.suffix}"
         folder = path if not chosen.suffix else path.parent
         with filling(folder) as temporary:
-            chosen.write(temporary / path.name if chosen.suffix else temporary, reconstruction, options)
+            chosen.write(temporary / path.name if chosen.suffix else temporary, person, options)
         written.append(path)
     return written

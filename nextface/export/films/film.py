@@ -140,6 +140,6 @@ def _av():  # type: ignore[no-untyped-def]
     except ImportError as error:
         raise MissingPartError(
             f"Films are written with the package av, which cannot be imported ({error}). Install it with "
-            f"`{pip_install('av>=14,<19')}`, or choose a name that ends in .gif or .png."
+            f"`{pip_install('nextface[video]')}`, or choose a name that ends in .gif or .png."
         ) from error
     return av

@@ -126,9 +126,10 @@ def _photo(result: SavedResult, number: int) -> dict[str, Any]:
     """One photo's name, pictures and figures."""
     told = result.reconstruction.metrics.get("photos", [])
     figures: Mapping[str, Any] = told[number] if number < len(told) else {}
-    photo, fit = result.picture("input", number), over_black(result.picture("reconstruction", number))
-    if photo.shape != fit.shape:
-        raise ResultError(f"{result.file('reconstruction', number)} has not the size of the photo beside it.")
+    photo, drawn = result.picture("input", number), result.picture("reconstruction", number)
+    if drawn.shape != (*photo.shape[:2], 4) or photo.shape[2:] != (3,):
+        raise ResultError(f"{result.file('reconstruction', number)} is no RGBA picture as large as the photo.")
+    fit = over_black(drawn)
     return {
         "name": figures.get("photo") or f"{result.folder.name}, photo {number}",
         "pictures": {

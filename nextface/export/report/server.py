@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, send: Callable[[bytes], object]) -> None:
         try:
             status, kind, content = self._found()
-        except NextFaceError as error:
+        except (NextFaceError, TypeError, ValueError, AttributeError) as error:  # figures may be anybody's
             status, kind, content = HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n".encode()
         except OSError as error:
             status, kind, content = HTTPStatus.NOT_FOUND, "text/plain", f"{error.strerror}\n".encode()
@@ -157,7 +157,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host", "").partition(":")[0] not in NAMES:
             return HTTPStatus.FORBIDDEN, "text/plain", b"This server answers to this machine alone.\n"
         nothing = HTTPStatus.NOT_FOUND, "text/plain", b"There is no such page.\n"
-        path = urlsplit(self.path).path
+        try:
+            path = urlsplit(self.path).path
+        except ValueError:
+            return nothing
         words = [os.fsdecode(unquote_to_bytes(word)) for word in path.split("/")[1:]]
         if words == [""]:
             if self.shown.is_one:

@@ -33,6 +33,7 @@ STAGES = (3, 2, 1)  # the last one that ran wrote the results
 SAME_COEFFICIENT = 1e-4  # between a checkpoint's and those in scene_i.json, which has all their digits
 SAME_FOCAL = 1e-3  # ratio
 MOST_PHOTOS = 10_000
+MOST_ROWS = 1024  # of a light's map
 MOST_METRICS = 64 << 20  # bytes of metrics.json
 
 
@@ -72,14 +73,10 @@ class SavedResult:
         path = self.file(kind, photo)
         try:
             with Image.open(path) as image:
-                pixels = np.asarray(image)
+                pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ResultError(f"{path} is damaged ({error}). {AGAIN}") from None
-        return (
-            pixels.astype(np.uint8 if pixels.dtype == bool else np.uint16)
-            if pixels.dtype.itemsize > 2
-            else pixels
-        )
+        return pixels.astype(np.uint16) if pixels.dtype.itemsize > 2 else pixels
 
 
 AGAIN = "Make the result again with `nextface reconstruct`; --checkpoint saves the fitting."
@@ -202,7 +199,17 @@ def _close(ours: np.ndarray, theirs: np.ndarray) -> bool:
 
 
 def _sharing(checkpoint: Checkpoint, descriptions: Sequence[Description]) -> Sharing:
-    """Who shares what: cameras are told by the rows of focal lengths."""
+    """Who shares what: cameras are told by the rows of focal lengths.
+
+    Raises
+    ------
+    ResultError: for cameras of a rig, whose results are not read yet.
+    """
+    if checkpoint.rig is not None:
+        raise ResultError(
+            f"{checkpoint.path} is of several cameras at one moment (nextface multiview), which is not read "
+            "back. Its own files are what there is of it."
+        )
     photos = [
         Circumstances(camera=row, focal=float(description.intrinsics[0, 0]))
         for row, description in zip(checkpoint.rows["focal"], descriptions, strict=True)
@@ -239,9 +246,10 @@ def _environment_height(folder: Path, description: Description) -> int:
             width, height = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ResultError(f"{preview} is damaged ({error}). {AGAIN}") from None
-    if width != 2 * height:
+    if width != 2 * height or height > MOST_ROWS:
         raise ResultError(
-            f"{preview} is {width} x {height} pixels, and no map of a light, which is 2:1. {AGAIN}"
+            f"{preview} is {width} x {height} pixels, and no map of a light: 2:1, {MOST_ROWS} rows at most. "
+            f"{AGAIN}"
         )
     return height
 

@@ -70,6 +70,7 @@ def skin() -> Any:
     gloss = tree.nodes.new("ShaderNodeBsdfPrincipled")
     gloss.inputs["Base Color"].default_value = (0, 0, 0, 1)
     strength = "Specular" if "Specular" in gloss.inputs else "Specular IOR Level"  # from Blender 4 on
+    gloss.inputs["IOR"].default_value = 1.5  # what the specular input is relative to, from Blender 4 on
     tree.links.new(picture(tree, "specular.png", "Non-Color"), gloss.inputs[strength])
     tree.links.new(picture(tree, "roughness.png", "Non-Color"), gloss.inputs["Roughness"])
     both = tree.nodes.new("ShaderNodeAddShader")

@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from pxr import Gf, Sdf, Usd, UsdGeom, UsdLux, UsdShade, UsdSkel, UsdUtils, Vt
+from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdLux, UsdShade, UsdSkel, UsdUtils, Vt
 
+from nextface.errors import OutputError
 from nextface.export.files import write_exr, write_png
 from nextface.export.formats.usd.surface import MAP_FILES, add_coloured_material, add_material, surface_maps
 from nextface.export.head.light import light_of_head
@@ -47,7 +48,8 @@ def write_package(
         stage = _stage(path.stem, reconstruction, photo, files)
         stage.GetRootLayer().Export(str(folder / "scene.usdc"))
         packed = folder / "packed.usdz"
-        assert UsdUtils.CreateNewUsdzPackage(str(folder / "scene.usdc"), str(packed)), "all it needs is there"
+        if not UsdUtils.CreateNewUsdzPackage(str(folder / "scene.usdc"), str(packed)):
+            raise OutputError(f"{path} cannot be packed: USD does not say why. Is there room for it twice?")
         content = packed.read_bytes()
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -148,7 +150,7 @@ def _add_part(
         moved = offset.norm(dim=1) >= LEAST_OFFSET
         if not moved.any():
             continue
-        shape = UsdSkel.BlendShape.Define(stage, path.AppendChild(name))
+        shape = UsdSkel.BlendShape.Define(stage, path.AppendChild(Tf.MakeValidIdentifier(name)))
         shape.CreateOffsetsAttr(Vt.Vec3fArray.FromNumpy(offset[moved].numpy()))
         shape.CreateNormalOffsetsAttr(Vt.Vec3fArray.FromNumpy(part.normal_offsets[name][moved].numpy()))
         shape.CreatePointIndicesAttr(Vt.IntArray.FromNumpy(moved.nonzero()[:, 0].int().numpy()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def reconstruct_batch(
             interrupted = True
         index.write(outcomes)
     done = sum(outcome.status == "done" for outcome in outcomes)
-    if interrupted or any(outcome.status == "interrupted" for outcome in outcomes):
+    if interrupted or any(outcome.status in ("interrupted", "waiting") for outcome in outcomes):
         raise Interrupted(f"Interrupted; {done} of {len(items)} photos are done. The same command goes on.")
     return outcomes
 
@@ -145,7 +146,8 @@ def _crew(
         return
     needs = needs or Needs()
     with connected(cluster, workers, needs) as ray:
-        work = partial(ItemWork, config, place)
+        share = config if config.threads else replace(config, threads=max(int(needs.cpus), 1))
+        work = partial(ItemWork, share, place)
 
         def there(items: Sequence[Item], began: Began) -> Generator[tuple[int, Tried], None, None]:
             return run_on_ray(ray, items, workers, work, _lost, began, limit, late, needs)
@@ -162,8 +164,7 @@ def _lost(item: Item, code: int | None) -> Tried:
         failed(
             item,
             f"The worker that had it {how}. If its machine ran out of memory, use fewer --workers, or ask for "
-            f"more "
-            "--memory.",
+            "more --memory.",
         ),
         again=True,
     )

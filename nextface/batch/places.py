@@ -153,7 +153,7 @@ class Output:
             return
         with TemporaryDirectory(prefix="nextface-") as scratch:
             folder = Path(scratch) / name
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # "." is the place itself
             yield folder
             for file in sorted(folder.rglob("*")):
                 if file.is_file() and not file.name.startswith("."):

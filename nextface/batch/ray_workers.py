@@ -65,6 +65,7 @@ def connected(address: str, workers: int, needs: Needs) -> Iterator[Any]:
     try:
         if address == HERE:
             ray.init(
+                address="local",  # a Ray of our own, whatever else runs here
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
                 num_cpus=max(math.ceil(workers * needs.cpus), 1),
@@ -178,7 +179,7 @@ def run_on_ray(
                         failed_starts += 1
                         if failed_starts >= MOST_FAILED_STARTS:
                             raise BatchError(f"Workers cannot be started on the cluster: {error}") from None
-                    if waiting or number is not None:
+                    if waiting:
                         crew.append(started())
                     if number is not None:
                         yield number, lost(jobs[number], 0)

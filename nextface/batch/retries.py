@@ -21,7 +21,7 @@ def with_retries(
     began: told an item's number when a worker gets it.
     again: told of a try that is not the last.
     """
-    numbers = list(range(len(items)))
+    numbers, interrupted = list(range(len(items))), False
     for left in reversed(range(tries)):
         chosen, later = numbers, []
 
@@ -30,12 +30,12 @@ def with_retries(
 
         for place, tried in crew([items[number] for number in chosen], told):
             if tried.outcome.status == "interrupted":
-                left = 0
+                left, interrupted = 0, True
             if tried.again and left:
                 again(chosen[place], tried)
                 later.append(chosen[place])
             else:
                 yield chosen[place], tried
         numbers = later
-        if not numbers:
+        if interrupted or not numbers:
             return

@@ -181,7 +181,8 @@ def _nearest(
     eye = INNER.index("eyes")
     count = len(points)
     triangles, barycentric, distance = np.zeros(count, np.int64), np.zeros((count, 3)), np.zeros(count)
-    there = set(np.unique(parts[mesh.triangles]))
+    corners = parts[mesh.triangles]
+    there = set(corners[(corners == corners[:, :1]).all(1), 0])
     for part in np.unique(wanted):
         number = np.flatnonzero(wanted == part)
         allowed = parts == (part if part in there else -1)

@@ -91,7 +91,8 @@ def _panels(model: FaceModel) -> Iterator[Panel]:
         places = (corners * embedding.barycentric[:, :, None]).sum(2)
         points = scene.camera.project(places)[0].cpu()
         yield Panel("landmarks", _coloured(scene, torch.full_like(scene.material.diffuse, GREY)), points)
-    joints, names = getattr(model, "joints", None), getattr(model, "joint_names", ())
+    own = getattr(model, "own", model)  # what files bring, without what was lent to it
+    joints, names = getattr(own, "joints", None), getattr(own, "joint_names", ())
     if joints is not None:
         centred = joints(rest)[0] - (mean.amax(0) + mean.amin(0)) / 2
         side = mean_face_scene(model, mean, TURNED, 0.0)

@@ -129,7 +129,7 @@ class _Chumpy(_State):
     def numpy(self) -> np.ndarray:
         if "x" not in self.state:
             raise WrongFileError("holds a chumpy expression in place of an array")
-        return np.asarray(_plain(self.state["x"]))
+        return _array(self.state["x"])
 
 
 class _Sparse(_State):
@@ -138,10 +138,10 @@ class _Sparse(_State):
     by_columns = True
 
     def numpy(self) -> np.ndarray:
-        parts = {name.lstrip("_"): _plain(value) for name, value in self.state.items()}
+        parts = {name.lstrip("_"): value for name, value in self.state.items()}
         try:
             rows, columns = (int(size) for size in parts["shape"])
-            values, inner, starts = parts["data"], parts["indices"], parts["indptr"]
+            values, inner, starts = (_array(parts[name]) for name in ("data", "indices", "indptr"))
         except (KeyError, TypeError, ValueError):
             raise WrongFileError("holds a sparse matrix without its parts") from None
         check_values(rows * columns, LARGEST_ARRAY, "a sparse matrix")
@@ -195,8 +195,27 @@ class _Nothing(metaclass=_Sealed):
     """Stands in for `object`, a base class that is named and never made."""
 
 
+class _Function(metaclass=_Sealed):
+    """A function that a pickle may call and cannot change."""
+
+    __slots__ = ("_call",)
+    _call: Callable[..., Any]
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_call", call)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise WrongFileError("wants to change this program")
+
+    def __setstate__(self, state: Any) -> None:
+        raise WrongFileError("wants to change this program")
+
+
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("_codecs", "encode"): _encoded,
+    ("_codecs", "encode"): _Function(_encoded),
     ("collections", "OrderedDict"): OrderedDict,
     **{(module, "object"): _Nothing for module in ("builtins", "__builtin__")},
     **{
@@ -204,13 +223,13 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
         for module in ("builtins", "__builtin__")
         for name, kind in (("dict", dict), ("list", list), ("tuple", tuple), ("set", set))
     },
-    **{(module, "_reconstructor"): _new_object for module in ("copyreg", "copy_reg")},
+    **{(module, "_reconstructor"): _Function(_new_object) for module in ("copyreg", "copy_reg")},
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
     **{
         (f"numpy.{core}.multiarray", name): stand_in
         for core in ("core", "_core")
-        for name, stand_in in (("_reconstruct", _new_array), ("scalar", _scalar))
+        for name, stand_in in (("_reconstruct", _Function(_new_array)), ("scalar", _Function(_scalar)))
     },
     **{
         (f"scipy.sparse.{module}", f"{kind}_{what}"): stand_in
@@ -233,6 +252,14 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         raise WrongFileError("refers to objects outside the file")
+
+
+def _array(value: Any) -> np.ndarray:
+    """The values of a stand-in for an array. Lists are refused: a few bytes can make them as long as one likes."""
+    found = _plain(value) if isinstance(value, _Array | _Chumpy) else None
+    if not isinstance(found, np.ndarray):
+        raise WrongFileError("holds something else where an array's values belong")
+    return found
 
 
 _KEPT = (_Array, _Chumpy, _Sparse, int, float, str)

@@ -39,7 +39,7 @@ def converted(
     except (WrongFileError, ArchiveError) as error:
         raise wanted.wrong(model, paths[0], str(error)) from None
     except OSError as error:
-        raise wanted.wrong(model, paths[0], f"cannot be read ({error.strerror})") from None
+        raise wanted.wrong(model, paths[0], f"cannot be read ({error.strerror or error})") from None
 
 
 def taken(stored: Mapping[str, Any], name: str, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -70,8 +70,11 @@ def taken_indices(
     ------
     WrongFileError: as of `taken`, or one of the things is not there.
     """
-    values = taken(stored, name, shape).astype(np.int64)
-    if values.size and not (values.min() >= 0 and values.max() < count):
+    numbers = taken(stored, name, shape)
+    values = numbers.astype(np.int64)
+    if not values.size or (values != numbers).any():
+        raise WrongFileError(f"has {name!r} without numbers, or with some that are not whole")
+    if not (values.min() >= 0 and values.max() < count):
         raise WrongFileError(f"has {name!r} from {values.min()} to {values.max()}, of {count} things")
     return values
 

@@ -125,11 +125,12 @@ def made_ready(
     crop = crop_to_box(upright, face_box(found), config.maxResolution)
     points = found.transformed(crop.photo_to_image)
     region = face_region(crop.srgb, points, crop.clipped)
-    chosen = region.skin
+    chosen, visible = region.skin, region.visible
     if mask is not None:
         chosen = _cropped_mask(np.rot90(_read_mask(mask, photo), turns), upright, found, config)
     if photo.shown is not None:
-        chosen = chosen & _cropped_mask(np.rot90(photo.shown, turns), upright, found, config)
+        shown = _cropped_mask(np.rot90(photo.shown, turns), upright, found, config)
+        chosen, visible = chosen & shown, visible & shown
     warnings = list(photo.warnings)
     outside = share_outside(found, upright.srgb.shape[1], upright.srgb.shape[0])
     if outside > MOSTLY_OUTSIDE:
@@ -183,7 +184,7 @@ def made_ready(
         notes,
         tuple(warnings),
         lens,
-        region.visible if mask is None else None,
+        visible if mask is None else None,
     )
 
 

@@ -56,9 +56,10 @@ class Surface:
 
         Triangles whose normal has a cosine below `turned` with the query's count as `penalty` times as far.
         """
-        _, sampled = self._tree.query(queries, CANDIDATES)
+        candidates = min(CANDIDATES, self._tree.n)
+        _, sampled = self._tree.query(queries, np.arange(1, candidates + 1))
         faces = sampled // len(SAMPLES)
-        number = np.repeat(np.arange(len(queries)), CANDIDATES)
+        number = np.repeat(np.arange(len(queries)), candidates)
         corners = self.positions[self.triangles[faces.ravel()]]
         points = trimesh.triangles.closest_point(corners, queries[number])
         barycentric = np.clip(np.nan_to_num(trimesh.triangles.points_to_barycentric(corners, points)), 0, 1)
@@ -69,7 +70,7 @@ class Surface:
         distance = np.linalg.norm(points - queries[number], axis=1).reshape(faces.shape)
         best = (np.where(agreement < turned, penalty, 1.0) * (distance + 0.05)).argmin(1)
         row = np.arange(len(queries))
-        chosen = row * CANDIDATES + best
+        chosen = row * candidates + best
         corner = self.triangles[faces[row, best]]
         weights = sparse.csr_matrix(
             (barycentric[chosen].ravel(), (np.repeat(row, 3), corner.ravel())),

@@ -306,10 +306,16 @@ def hostile() -> Iterator[tuple[str, object, str]]:
     yield "the memo", lambda mark: b"\x80\x02}r" + struct.pack("<I", 2**31) + b".", "absurd amount of memory"
     yield "a large array", lambda mark: {"weights": Large()}, "1,000,000,000,000 values"
     yield (
-        "this program",
-        lambda mark: b"\x80\x02cnumpy\ndtype\n(N}X\x05\x00\x00\x00numpyK\x05stb.",
-        "change this program|damaged",
+        "a class of this program",
+        lambda mark: b"c__builtin__\nobject\nN}X\x01\x00\x00\x00xK\x05s\x86b.",
+        "change this program",
     )
+    yield (
+        "a function of this program",
+        lambda mark: b"c_codecs\nencode\nN}X\x0c\x00\x00\x00__defaults__Ns\x86b.",
+        "change this program",
+    )
+    yield "lists for an array", lambda mark: {"weights": Ch([[0.0] * 9] * 9)}, "where an array's values belong"  # type: ignore[arg-type]
 
 
 class Large:

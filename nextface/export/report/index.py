@@ -95,15 +95,15 @@ def write_index(output: Path, source: Path, outcomes: Sequence[Outcome], others:
         "ignored": [path.name for path in others],
     }
     write_json(output / "index.json", content)
-    page = index_page(source.resolve().name, [_card(outcome) for outcome in outcomes])
+    page = index_page(source.resolve().name, [_card(output, outcome) for outcome in outcomes])
     with replacing(output / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
 
 
-def _card(outcome: Outcome) -> Card:
-    """One photo's card, which leads to its report, or to its folder where it has none."""
+def _card(output: Path, outcome: Outcome) -> Card:
+    """One photo's card in a folder of results: it leads to its report, or where there is none to its folder."""
     name, done = outcome.folder.name, outcome.status == "done"
-    report = done and (outcome.folder / REPORT).is_file()
+    report = done and (output / name / REPORT).is_file()
     return Card(
         outcome.photo.name,
         outcome.story(),

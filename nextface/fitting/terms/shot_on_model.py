@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -56,14 +56,7 @@ class ShotOnModel:
     @cached_property
     def expression_prior(self) -> ExpressionPrior:
         """The model's, with what the detector's scores let expect where they speak of a coordinate."""
-        prior, scores = self.model.expression_prior, self.landmarks.blendshapes
-        expected, spread = prior.mean.clone(), prior.spread.clone()
-        for number, name in enumerate(self.model.expression_names):
-            if name in scores:
-                expected[number] = (1 if name == JAW else SCORE_SHARE) * scores[name]
-        if JAW in scores and JAW in self.model.expression_names:
-            spread[self.model.expression_names.index(JAW)] = JAW_SPREAD
-        return replace(prior, mean=expected, spread=spread)
+        return expected_expression(self.model, self.landmarks.blendshapes)
 
     def points(self, vertices: Tensor) -> Tensor:
         """Where the landmarks lie [N, L, 3] on vertices [N, V, 3]."""
@@ -87,6 +80,17 @@ class PosedShot(ShotOnModel):
     """A photo on a model whose pose is about known."""
 
     whitening: LandmarkWhitening  # of the landmarks' offsets
+
+
+def expected_expression(model: FaceModel, scores: Mapping[str, float]) -> ExpressionPrior:
+    """A model's expression prior, with what a detector's scores by name let expect."""
+    prior = model.expression_prior
+    expected, spread = prior.mean.clone(), prior.spread.clone()
+    for number, name in enumerate(model.expression_names):
+        if name in scores:
+            expected[number] = (1 if name == JAW else SCORE_SHARE) * scores[name]
+            spread[number] = JAW_SPREAD if name == JAW else spread[number]
+    return replace(prior, mean=expected, spread=spread)
 
 
 def posed(shots: Sequence[ShotOnModel], reconstruction: Reconstruction) -> list[PosedShot]:

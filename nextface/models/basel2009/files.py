@@ -5,15 +5,15 @@ from __future__ import annotations
 from nextface.model_files.wanted import Wanted
 
 NAME = "basel2009"
-_DEEP3D = "https://github.com/Juyong/3DFace (the folder of its coarse model)"
+_COARSE_FACES = "https://github.com/Juyong/3DFace (the folder of its coarse model)"
 SHAPE = Wanted(
     ("01_MorphableModel.mat", "PublicMM1/01_MorphableModel.mat"),
     "the Basel Face Model of 2009",
     "https://faces.dmi.unibas.ch/bfm/ (fill in the form of the 2009 model; the link comes by e-mail)",
 )
-EXPRESSION = Wanted(("Exp_Pca.bin",), "the expression basis of 3DFace for the same mesh", _DEEP3D)
+EXPRESSION = Wanted(("Exp_Pca.bin",), "the expression basis of 3DFace for the same mesh", _COARSE_FACES)
 REGION = Wanted(
-    ("BFM_exp_idx.mat", "BFM_front_idx.mat"),
+    ("BFM_exp_idx.mat",),
     "the index of the face's vertices for which there are expressions (trimIndex)",
     "https://github.com/sicxu/Deep3DFaceRecon_pytorch (its instructions link the folder BFM)",
 )

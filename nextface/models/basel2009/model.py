@@ -29,7 +29,7 @@ MICROMETRES = 1000.0  # in a mm
 STATISTICS = ("shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV", "tl")
 MOST_EXPRESSIONS = 1000
 TYPICAL = 0.5  # mm, root mean square of an expression whose standard deviation nobody tells
-INDICES = ("trimIndex", "idx")  # names of the region's index, in the two files that hold one
+INDEX = "trimIndex"  # the region's index in its file
 
 
 def load_basel2009(folder: str) -> LinearHead:
@@ -137,9 +137,7 @@ def _read_expression(path: Path, region: Path, deviations: Path | None, count: i
 
 def _region(path: Path, vertices: int, count: int) -> np.ndarray:
     """Numbers of the vertices that expressions move, from 0."""
-    name = INDICES[0] if path.name == REGION.names[0] else INDICES[1]
-    found = read_mat(path, [name])
-    numbers = found[name].ravel().astype(np.int64) - 1
+    numbers = read_mat(path, [INDEX])[INDEX].ravel().astype(np.int64) - 1
     if len(numbers) != vertices or numbers.min() < 0 or numbers.max() >= count:
         raise WrongFileError(
             f"has expressions of {vertices:,} vertices, and {path.name} names {len(numbers):,} of {count:,}"

@@ -175,4 +175,6 @@ def _components(stored: dict[str, Any], name: str, places: np.ndarray) -> np.nda
     if name not in stored or stored[name].ndim != 4 or stored[name].shape[2] != 3:
         raise WrongFileError(f"holds no basis {name!r} of shape height x width x 3 x components")
     basis = stored[name]
+    if basis.dtype.kind not in "iuf" or not np.isfinite(basis).all():
+        raise WrongFileError(f"has a basis {name!r} that does not hold finite numbers alone")
     return np.stack([at_vertices(basis[..., number], places) for number in range(basis.shape[3])])

@@ -29,6 +29,7 @@ IN_GROUP = 0.5  # weight from which a vertex belongs to a group
 # Our regions by the groups that make them, whichever of these the file has.
 GROUPS = {
     "eyes": ("eyes", "left_eye", "right_eye", "eyeballs", "left_eyeball", "right_eyeball"),
+    "mouth": ("mouth_sock", "gums"),
     "teeth": ("teeth", "upper_teeth", "lower_teeth", "upper_teeth_and_gums", "lower_teeth_and_gums"),
     "tongue": ("tongue",),
     "lips": ("lips", "upper_lip", "lower_lip"),

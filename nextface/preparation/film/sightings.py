@@ -19,6 +19,7 @@ SMALLEST_FACE = 32  # pixels across the outline, below which a frame's face is n
 LONGEST_SIDE = 960  # pixels of a frame that is searched as a whole
 AROUND = 512  # pixels at most of the part around a face in which it is looked for again
 SEARCHED_CLOSELY = 30  # of so many frames without a face, one is searched in parts, too
+LEAST_STEP = 1e-3  # seconds between frames
 SAME_FACE = 0.2  # overlap of two frames' faces, over their union
 THUMBNAIL = (32, 18)  # columns and rows, by which frames are compared
 FACE_SIDE = 96  # pixels at which sharpness is measured
@@ -65,6 +66,7 @@ def scan(
     first = len(records)
     last = records.read(first - 1, first)
     faces = Follower(detector, face)
+    latest = float(last["time"][0]) if first else -LEAST_STEP
     before: np.ndarray | None = None
     if first:
         faces.last = landmarks_of(last[0], scheme)
@@ -73,7 +75,8 @@ def scan(
         small = cv2.resize(frame.rgb, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         if frame.number >= first:
             record = np.zeros((), records.kind)
-            record["stamp"], record["time"] = frame.stamp, frame.time
+            latest = max(frame.time, latest + LEAST_STEP)  # damaged files have stamps that stand still
+            record["stamp"], record["time"] = frame.stamp, latest
             record["unlike"] = 0 if before is None else np.abs(small - before).mean()
             found = faces.follow(frame.rgb)
             if found is not None:
@@ -131,7 +134,6 @@ class Follower:
             again = max(faces, key=lambda one: overlap(one, where), default=None)
             if again is not None and overlap(again, where) > SAME_FACE:
                 return again
-            return faces[0] if faces else None
         if not faces:
             return None
         chosen = faces[min(self._face, len(faces) - 1)]

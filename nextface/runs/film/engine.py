@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,9 @@ def track(
     config, progress = config or Config(), progress or Silent()
     if face < 0:
         raise ConfigError(f"--face {face}: faces are counted from 0, the largest.")
+    if config.device == "cuda":
+        raise ConfigError("A film is tracked on the CPU; leave device = auto, or set device = cpu.")
+    config = replace(config, device="cpu")
     shown = Video.open(video)
     folder = output / result_name(video)
     with equipped(config, model) as equipment, claimed(folder, video) as claim, endings_as_interrupts():

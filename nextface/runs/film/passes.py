@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nextface.fitting.landmarks.coarse import initial_pose
-from nextface.fitting.terms.shot_on_model import SCORE_SHARE
+from nextface.fitting.terms.shot_on_model import expected_expression
 from nextface.fitting.tracking.coordinates import DRIFT
 from nextface.fitting.tracking.frame_problem import FrameProblem, Observed
 from nextface.fitting.tracking.frame_view import FrameView
@@ -155,10 +155,7 @@ class Passes:
 
     def _observed(self, face: Landmarks, view: FrameView | None, sharpness: float) -> Observed:
         model = self.problem.points.state.model
-        expected = model.expression_prior.mean.double().cpu().clone()
-        for number, name in enumerate(model.expression_names):
-            if name in face.blendshapes:
-                expected[number] = SCORE_SHARE * face.blendshapes[name]
+        expected = expected_expression(model, face.blendshapes).mean.double().cpu()
         points = torch.from_numpy(face.points)
         size = float((points.amax(0) - points.amin(0)).prod().sqrt())
         indices = self.problem.habit.embedding.indices.cpu()

@@ -102,6 +102,8 @@ def reconstructed(
     config = equipment.config
     run = Run([keyframe.shot for keyframe in keyframes], folder, config, equipment, progress, started)
     if not len(marks):
+        for stage in (1, 2, 3):  # of a run with other settings
+            (folder / "checkpoints" / f"stage{stage}.npz").unlink(missing_ok=True)
         marks.append(np.zeros((), MARK_TYPE))
         return _finished(run, None, marks)
     stages = (folder / "checkpoints" / f"stage{stage}.npz" for stage in (3, 2, 1))

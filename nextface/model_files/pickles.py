@@ -255,7 +255,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _array(value: Any) -> np.ndarray:
-    """The values of a stand-in for an array. Lists are refused: a few bytes can make them as long as one likes."""
+    """The values of a stand-in for an array. Lists are refused: a few bytes can make them of any length."""
     found = _plain(value) if isinstance(value, _Array | _Chumpy) else None
     if not isinstance(found, np.ndarray):
         raise WrongFileError("holds something else where an array's values belong")

@@ -72,7 +72,7 @@ def test_it_ends_well_and_says_where_things_are(portrait_run: PortraitRun) -> No
 def test_every_promised_file_is_there_and_nothing_else(portrait_run: PortraitRun) -> None:
     names = {path.name for path in portrait_run.folder.iterdir()}
     folders = {"checkpoints", "debug", "outputStage1", "outputStage2"}
-    assert names == {*PICTURES, *OTHER_FILES, *JSON_FILES, *folders, ".nextface.json"}
+    assert names == {*PICTURES, *OTHER_FILES, *JSON_FILES, *folders, ".nextface.json", "report.html"}
     kept = {path.name for path in (portrait_run.folder / "checkpoints").iterdir()}
     assert kept == {name for n in (1, 2, 3) for name in (f"stage{n}.npz", f"stage{n}_loss.png")}
     debug = {path.name for path in (portrait_run.folder / "debug").iterdir()}

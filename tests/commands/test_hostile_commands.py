@@ -75,7 +75,7 @@ def settings_given() -> Iterator[Situation]:
         *(
             "renderer=blender",
             "renderer=",
-            "morphableModel=flame",
+            "morphableModel=waxwork",
             "camFocalLength=500",
             "__class__=1",
             "bänds=x",

@@ -11,7 +11,7 @@ import torch
 from nextface.errors import ConfigError, MissingPartError
 from nextface.models import create
 from nextface.models.appearance import skin_colour
-from nextface.models.basel2017 import FILES
+from nextface.models.basel2017.files import ALBEDO, SHAPE
 from nextface.models.open_head import DATA, OpenHead, load_open_head
 from nextface.scene import Camera, Environment, Material, Mesh, Scene
 from nextface.scene.geometry import intrinsic_matrix, rotation_matrix
@@ -395,7 +395,10 @@ def test_create_names_what_is_missing() -> None:
     assert create("open").name == "open"
     with pytest.raises(MissingPartError) as missing:
         create("basel2017")
-    assert all(name in str(missing.value) for name in (*FILES, "faces.dmi.unibas.ch/bfm", "waps101/AlbedoMM"))
+    assert all(
+        name in str(missing.value)
+        for name in (SHAPE.names[0], ALBEDO.names[0], "faces.dmi.unibas.ch/bfm", "waps101/AlbedoMM")
+    )
     assert "baselMorphableModel/" in str(missing.value)
-    with pytest.raises(ConfigError, match="basel2017, open"):
+    with pytest.raises(ConfigError, match="basel2009, basel2017, flame, gnm, ict, open"):
         create("flame2023")

@@ -304,9 +304,7 @@ class Run:
             )
             for kind in ("diffuse", "specular", "roughness")
         }
-        settings = RefinementSettings(
-            weights, config.weightLight, config.iterStep3, config.rtTrainingSamples, config.seed
-        )
+        settings = RefinementSettings(weights, config.iterStep3, config.rtTrainingSamples, config.seed)
         shots = for_maps(start, self.shots)
         renderer = self._still_renderer(start, shots)
         space = refinement_space(start, config.textureResolution, renderer.shades_vertices)

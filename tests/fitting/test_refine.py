@@ -169,7 +169,7 @@ def test_wrong_highlights_become_gloss_rather_than_diffuse_colour() -> None:
 
     def corrections(weights: dict[str, MapWeights]) -> tuple[Tensor, Tensor]:
         """Those of the diffuse map, as brightness, and of F0: latent units at the texels compared."""
-        settings = RefinementSettings(weights, light=0.2, iterations=50, samples=1, seed=0)
+        settings = RefinementSettings(weights, iterations=50, samples=1, seed=0)
         found = refine(state, replace(space, base=base), [shot], renderer, settings, Watcher()).material
         assert found is not None
         diffuse = (to_latent(found.diffuse, "diffuse") - to_latent(base.diffuse, "diffuse")).mean(
@@ -268,7 +268,7 @@ def test_the_colour_of_eyes_is_found() -> None:
     srgb = torch.from_numpy(linear_to_srgb(photo[..., :3].clamp(0, 1).numpy())).float()
     visible = np.ones((size, size), dtype=bool)
     (shot,) = for_maps(state, [replace(made_shot(srgb, photo[..., 3] > 0.99), visible=visible)])
-    settings = RefinementSettings(default_weights(), light=0.2, iterations=50, samples=1, seed=0)
+    settings = RefinementSettings(default_weights(), iterations=50, samples=1, seed=0)
     found = refine(state, space, [shot], renderer, settings, Watcher()).material
     assert found is not None
     number = rasterize_scene(scene).triangle

@@ -158,7 +158,7 @@ def fit(truth: Reconstruction, stage: int, iterations: int = 2) -> Reconstructio
         )
     space = refinement_space(truth, 256, True)
     maps = {kind: MapWeights(1.0, 1.0, 1.0) for kind in ("diffuse", "specular", "roughness")}
-    settings = RefinementSettings(maps, 0.2, iterations, samples=1, seed=0)
+    settings = RefinementSettings(maps, iterations, samples=1, seed=0)
     return refine(truth, space, [one.shot for one in shots], renderer, settings, Watcher())
 
 

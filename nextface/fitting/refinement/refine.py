@@ -3,8 +3,8 @@
 Corrections are made in the latent space of `nextface.scene.reflectance`. Errors of light and geometry leave
 traces in a photo's residual that are mostly broader than pigment's; so the broader a correction is, the more
 it costs, and a broad left-right difference most of all. Pigment darkens more than it tints, coloured light
-and clipped highlights tint; so hue costs more than brightness. The light goes on moving, to take up what is
-broad.
+and clipped highlights tint; so hue costs more than brightness. The light stands still: stage 2 found it where
+skin is, and what the model cannot draw in the rest of the head, such as hair, would bend it.
 
 A highlight in the wrong place or of the wrong size has the light's colour, not the skin's. F0 and roughness
 are held loosely, so that they explain it: what they are kept from, the diffuse map takes up.
@@ -24,7 +24,6 @@ from nextface.fitting.refinement.space import RefinementSpace
 from nextface.fitting.refinement.uniform_adam import UniformAdam
 from nextface.fitting.refinement.visibility import relative_visibility
 from nextface.fitting.terms.accumulation import PhotoLosses, Shared, differentiate
-from nextface.fitting.terms.losses import light_term
 from nextface.fitting.terms.watcher import Watcher
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.shot import Shot
@@ -35,7 +34,6 @@ from renderers.renderer import Renderer
 FIRST_ITERATION = 1_000_000  # seeds of stage 3 follow those of stage 2
 OUTLIER_RESIDUAL = 0.4  # maps can explain anything on skin; what the mask let through by mistake is worse
 LEARNING_RATES = {"diffuse": 0.11, "specular": 0.2, "roughness": 0.11}
-LIGHT_RATE = 0.03  # what the model cannot draw, as hair, would bend it
 MOMENTUM = 0.8
 SCALE_MEMORY = 0.95  # of the gradients' squares: they shrink fast at the start, and steps must not with them
 WARM_UP = 8  # iterations in which learning rates rise: all levels start in the same direction, and overshoot
@@ -64,7 +62,6 @@ class RefinementSettings:
     """How stage 3 is done."""
 
     weights: Mapping[str, MapWeights]  # regularisers of "diffuse", "specular" and "roughness"
-    light: float  # weight of the light's prior
     iterations: int  # at most
     samples: int  # light paths a pixel and iteration
     seed: int  # of the renderer's noise
@@ -78,7 +75,7 @@ def refine(
     settings: RefinementSettings,
     watcher: Watcher,
 ) -> Reconstruction:
-    """The reconstruction with a refined material and light.
+    """The reconstruction with a refined material.
 
     Parameters
     ----------
@@ -107,11 +104,10 @@ def refine(
         refined = {name: latents[name] + domain.adopted(corrections[name]) for name in RANGES}
         return Material(**{name: from_latent(refined[name], name) for name in RANGES})
 
-    light = reconstruction.parameters.light.detach().clone().requires_grad_()
     groups = [(levels[name], LEARNING_RATES[name]) for name in RANGES]
-    optimizer = UniformAdam([*groups, ([light], LIGHT_RATE)], betas=(MOMENTUM, SCALE_MEMORY))
+    optimizer = UniformAdam(groups, betas=(MOMENTUM, SCALE_MEMORY))
     rates = _Rates(iterations, renderer.noisy)
-    averages = _TailAverage([light, *itertools.chain(*levels.values())], iterations)
+    averages = _TailAverage(list(itertools.chain(*levels.values())), iterations)
     frozen = [reconstruction.scene(photo) for photo in range(len(shots))]
     observations = [shot.observation for shot in shots]
     photos = PhotoLosses(
@@ -128,20 +124,16 @@ def refine(
         optimizer.zero_grad()
         corrections = {name: domains[name].correction(levels[name]) for name in RANGES}
         material = drawn_with(corrections)
-        current = replace(
-            reconstruction, material=material, parameters=replace(reconstruction.parameters, light=light)
-        )
+        current = replace(reconstruction, material=material)
         shared = Shared(material.diffuse, material.specular, material.roughness)
         leaf = Material(*shared.leaves)
 
-        def scene_of(photo: int, current: Reconstruction = current, leaf: Material = leaf) -> Scene:
-            return replace(frozen[photo], material=leaf, environment=current[photo].environment())
+        def scene_of(photo: int, leaf: Material = leaf) -> Scene:
+            return replace(frozen[photo], material=leaf)
 
-        # Photo terms are averaged, and all photos share the maps: their prior counts once, each light's once.
-        loss = light_term(light) * (settings.light * (len(light) / len(frozen)))
-        for name in RANGES:
-            cost = regulariser(corrections[name], domains[name], settings.weights[name])
-            loss = loss + cost / len(frozen)
+        # Photo terms are averaged, and all photos share the maps: their prior counts once.
+        costs = [regulariser(corrections[name], domains[name], settings.weights[name]) for name in RANGES]
+        loss = torch.stack(costs).sum() / len(frozen)
         total = photos.backward(iteration, scene_of)
         total += differentiate(loss, iteration, stage=3, shared=shared)
         optimizer.step(rates.factor())
@@ -154,8 +146,7 @@ def refine(
     averages.assign()
     with torch.no_grad():
         material = drawn_with({name: domains[name].correction(levels[name]) for name in RANGES})
-    parameters = replace(reconstruction.parameters, light=light.detach())
-    return replace(reconstruction, material=material, parameters=parameters)
+    return replace(reconstruction, material=material)
 
 
 class _Rates:

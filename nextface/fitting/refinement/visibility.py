@@ -19,11 +19,10 @@ GRAZING_COSINE = 0.05  # surfaces turned away further than this are not believed
 FRONTAL_COSINE = 0.3  # ... and those turned less than this are believed fully
 RIM = 2  # pixels beyond the mask's border, up to which skin at the border is believed
 UNLIKE = 0.15  # latent units: a rim that differs by so much from its surroundings begins to lose belief
-HARDLY = 0.3  # visibility, from which on a texel counts as seen
 # Eyes and teeth differ more than the statistical model knows, and are never taken from skin beside them.
 UNLIKE_SKIN = ("eyes", "mouth")
 EMPHASIS = 4.0  # how much more they count: they are small and dark, and people look at them first
-FADE = 1 / 48  # of the map's side, over which the seen goes on into the unseen
+FADE = 1 / 32  # of the map's side, over which the seen goes on into the unseen
 SPREAD_SIZE = 64  # cells a side, over which surroundings are averaged; a power of two
 DEPTH_TOLERANCE_MM = 3.0  # a point this far behind the nearest surface is hidden
 
@@ -146,7 +145,7 @@ def faded(seen: Tensor, fades: Tensor) -> Tensor:
     fades: [1, H, W, 1] in [0, 1], 0 where the unseen is no border: inside of eyes, mouth and nostrils.
     """
     width = 2 * round(FADE * seen.shape[1] / 2) + 1
-    unseen = ((1 - seen / HARDLY).clamp(min=0) * fades).permute(0, 3, 1, 2)
+    unseen = ((1 - seen) * fades).permute(0, 3, 1, 2)
     for _ in range(2):
         unseen = avg_pool2d(unseen, width, 1, width // 2, count_include_pad=False)
     return seen * (1 - 2 * unseen.permute(0, 2, 3, 1)).clamp(0, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +10,12 @@ from nextface.commands.exit_codes import SOME_FAILED, exit_codes
 from nextface.commands.options import (
     ConfigFile,
     DeviceName,
+    LandmarksFolder,
+    MaskFolder,
     Overrides,
     RendererName,
     Verbose,
     configure,
-    path,
 )
 
 GIGABYTE = 1e9
@@ -48,14 +48,8 @@ def batch(
     renderer: RendererName = None,
     device: DeviceName = None,
     set_: Overrides = None,
-    landmarks: Annotated[
-        Path | None,
-        typer.Option(parser=path, metavar="FOLDER", help="NAME.json for photos whose landmarks are given."),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(parser=path, metavar="FOLDER", help="NAME.png for photos whose skin (white) is given."),
-    ] = None,
+    landmarks: LandmarksFolder = None,
+    mask: MaskFolder = None,
     verbose: Verbose = False,
 ) -> None:
     """Reconstruct every photo of a long list, each another person, on many workers; resumes by itself."""

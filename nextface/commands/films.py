@@ -170,8 +170,6 @@ def _film(target: Path) -> Path:
 
 def _lit(scene: Scene, light: Path | None, degrees: float, stops: float) -> Scene:
     """The scene under the light of a file, or its own, turned."""
-    from math import radians
-
     from nextface.export.films.light_file import read_light
     from nextface.export.films.moves import with_brightness, with_light, with_light_turned
 
@@ -180,7 +178,7 @@ def _lit(scene: Scene, light: Path | None, degrees: float, stops: float) -> Scen
         _tell(loaded.notes)
         scene = with_light(scene, loaded.radiance)
     scene = with_brightness(scene, stops)
-    return with_light_turned(scene, radians(degrees)) if degrees else scene
+    return with_light_turned(scene, math.radians(degrees)) if degrees else scene
 
 
 def _tell(notes: Iterable[str]) -> None:

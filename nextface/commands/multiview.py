@@ -9,11 +9,16 @@ import typer
 
 from nextface.commands.exit_codes import exit_codes
 from nextface.commands.options import (
+    CheckpointFile,
     ConfigFile,
     DeviceName,
+    LandmarksFolder,
+    MaskFolder,
     Output,
     Overrides,
     RendererName,
+    SkipStage2,
+    SkipStage3,
     Verbose,
     configure,
     path,
@@ -49,19 +54,11 @@ def multiview(
     renderer: RendererName = None,
     device: DeviceName = None,
     set_: Overrides = None,
-    landmarks: Annotated[
-        Path | None,
-        typer.Option(parser=path, metavar="FOLDER", help="NAME.json for photos whose landmarks are given."),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(parser=path, metavar="FOLDER", help="NAME.png for photos whose skin (white) is given."),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(parser=path, metavar="FILE.npz", help="Start from this checkpoint.")
-    ] = None,
-    skip_stage_2: Annotated[bool, typer.Option("--skipStage2", help="Skip the statistical stage.")] = False,
-    skip_stage_3: Annotated[bool, typer.Option("--skipStage3", help="Skip the refinement of maps.")] = False,
+    landmarks: LandmarksFolder = None,
+    mask: MaskFolder = None,
+    checkpoint: CheckpointFile = None,
+    skip_stage_2: SkipStage2 = False,
+    skip_stage_3: SkipStage3 = False,
     verbose: Verbose = False,
 ) -> None:
     """Reconstruct one person from photos that several cameras took at one moment."""

@@ -37,6 +37,19 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one INI key; may be given several times."),
 ]
+LandmarksFolder = Annotated[
+    Path | None,
+    typer.Option(parser=path, metavar="FOLDER", help="NAME.json for photos whose landmarks are given."),
+]
+MaskFolder = Annotated[
+    Path | None,
+    typer.Option(parser=path, metavar="FOLDER", help="NAME.png for photos whose skin (white) is given."),
+]
+CheckpointFile = Annotated[
+    Path | None, typer.Option(parser=path, metavar="FILE.npz", help="Start from this checkpoint.")
+]
+SkipStage2 = Annotated[bool, typer.Option("--skipStage2", help="Skip the statistical stage.")]
+SkipStage3 = Annotated[bool, typer.Option("--skipStage3", help="Skip the refinement of maps.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Say more; show the traceback of internal errors.")]
 
 

@@ -13,11 +13,14 @@ import typer
 
 from nextface.commands.exit_codes import SOME_FAILED, exit_codes
 from nextface.commands.options import (
+    CheckpointFile,
     ConfigFile,
     DeviceName,
     Output,
     Overrides,
     RendererName,
+    SkipStage2,
+    SkipStage3,
     Verbose,
     configure,
     path,
@@ -172,14 +175,12 @@ def reconstruct(
             help="Pixels to fit (white) instead of finding the skin; for a folder, a folder with NAME.png.",
         ),
     ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(parser=path, metavar="FILE.npz", help="Start from this checkpoint.")
-    ] = None,
+    checkpoint: CheckpointFile = None,
     skip_stage_1: Annotated[
         bool, typer.Option("--skipStage1", help="Keep the start's pose and expression.")
     ] = False,
-    skip_stage_2: Annotated[bool, typer.Option("--skipStage2", help="Skip the statistical stage.")] = False,
-    skip_stage_3: Annotated[bool, typer.Option("--skipStage3", help="Skip the refinement of maps.")] = False,
+    skip_stage_2: SkipStage2 = False,
+    skip_stage_3: SkipStage3 = False,
     face: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Which face, counted from 0, largest first.")
     ] = None,

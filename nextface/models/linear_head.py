@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from nextface.models.expression_prior import ExpressionPrior
-from nextface.models.face_model import LandmarkEmbedding, Reflectance
 from nextface.models.linear_shape import LinearShape
-from nextface.models.vertex_albedo import VertexAlbedo
+from nextface.models.vertex_albedo import LooksOfFiles, VertexAlbedo
 
 
 @dataclass
-class LinearHead(LinearShape):
+class LinearHead(LooksOfFiles, LinearShape):
     """See `nextface.models.face_model.FaceModel` for what its members mean."""
 
     name: str
@@ -33,25 +31,8 @@ class LinearHead(LinearShape):
 
     def __post_init__(self) -> None:
         self.identity_size = len(self.identity_basis)
-        self.albedo_size = self.albedo.size if self.albedo else 0
-        self._seen = self.albedo or VertexAlbedo.plain(len(self.mean), self.regions.get("eyes")).to(
-            str(self.mean.device)
-        )
-
-    def reflectance(self, albedo: Tensor) -> Reflectance:
-        """Vertex reflectance of albedo coefficients [N, albedo_size]; one skin where the files bring none."""
-        return self._seen.reflectance(albedo)
-
-    def landmarks(self, detector: str) -> LandmarkEmbedding | None:
-        """None: they are found, or carried from another model."""
-        return None
+        self.look(len(self.mean), self.mean.device)
 
     def to(self, device: str) -> LinearHead:
         """The same model with its tensors on another device."""
-        moved: dict[str, Any] = {
-            part.name: value.to(device)
-            for part in fields(self)
-            if part.init
-            and isinstance(value := getattr(self, part.name), Tensor | VertexAlbedo | ExpressionPrior)
-        }
-        return replace(self, **moved, regions={name: mask.to(device) for name, mask in self.regions.items()})
+        return replace(self, **self.moved(device))

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from nextface.models.expression_prior import ExpressionPrior
-from nextface.models.face_model import LandmarkEmbedding, Reflectance
 from nextface.models.joints import skinned
 from nextface.models.linear_shape import LinearShape
-from nextface.models.vertex_albedo import VertexAlbedo
+from nextface.models.vertex_albedo import LooksOfFiles, VertexAlbedo
 from nextface.scene.geometry import rotation_matrix
 
 AXES = ("x", "y", "z")
@@ -30,7 +28,7 @@ ANGLES: Mapping[str, Sequence[tuple[float, float, float, float]]] = {
 
 
 @dataclass
-class SkinnedHead:
+class SkinnedHead(LooksOfFiles):
     """See `nextface.models.face_model.FaceModel` for what its members mean.
 
     The root joint does not turn: turning everything is what a pose is for. The others' angles follow the
@@ -62,7 +60,6 @@ class SkinnedHead:
 
     def __post_init__(self) -> None:
         self.identity_size = len(self.shape.identity_basis)
-        self.albedo_size = self.albedo.size if self.albedo else 0
         turning = self.joint_names[1:]
         self.expression_names = (
             *self.component_names,
@@ -71,9 +68,7 @@ class SkinnedHead:
         self.expression_prior = ExpressionPrior.joined(
             [self.component_prior, *(_angle_prior(name).to(self.weights.device) for name in turning)]
         )
-        self._seen = self.albedo or VertexAlbedo.plain(len(self.shape.mean), self.regions.get("eyes")).to(
-            str(self.weights.device)
-        )
+        self.look(len(self.shape.mean), self.weights.device)
 
     @property
     def linear(self) -> bool:
@@ -103,25 +98,10 @@ class SkinnedHead:
             still, self.joints(identity, components), self.parents, self.weights, torch.cat([root, turns], 1)
         )
 
-    def reflectance(self, albedo: Tensor) -> Reflectance:
-        """Vertex reflectance of albedo coefficients [N, albedo_size]; one skin where the files bring none."""
-        return self._seen.reflectance(albedo)
-
-    def landmarks(self, detector: str) -> LandmarkEmbedding | None:
-        """None: they are found, or carried from another model."""
-        return None
-
     def to(self, device: str) -> SkinnedHead:
         """The same model with its tensors on another device."""
-        moved: dict[str, Any] = {
-            part.name: value.to(device)
-            for part in fields(self)
-            if part.init
-            and isinstance(value := getattr(self, part.name), Tensor | VertexAlbedo | ExpressionPrior)
-        }
         shape = LinearShape(*(getattr(self.shape, part.name).to(device) for part in fields(self.shape)))
-        regions = {name: mask.to(device) for name, mask in self.regions.items()}
-        return replace(self, **moved, shape=shape, regions=regions)
+        return replace(self, **self.moved(device), shape=shape)
 
 
 def _angle_prior(joint: str) -> ExpressionPrior:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nextface.models.face_model import Reflectance
+from nextface.models.expression_prior import ExpressionPrior
+from nextface.models.face_model import LandmarkEmbedding, Reflectance
 from nextface.scene.reflectance import RANGES, from_latent, to_latent
 
 SKIN, EYE = (0.50, 0.32, 0.25), (0.60, 0.58, 0.56)  # linear albedo of what has none of its own
@@ -46,6 +49,38 @@ class VertexAlbedo:
     def to(self, device: str) -> VertexAlbedo:
         """The same on another device."""
         return VertexAlbedo(self.diffuse.to(device), self.specular.to(device))
+
+
+class LooksOfFiles:
+    """What a face model with a `VertexAlbedo` of its files, or without one, says of its looks."""
+
+    albedo: VertexAlbedo | None
+    regions: Mapping[str, Tensor]
+    albedo_size: int
+    _shown: VertexAlbedo
+
+    def look(self, count: int, device: torch.device) -> None:
+        """Get ready to tell the reflectance of `count` vertices: one skin where the files bring none."""
+        self.albedo_size = self.albedo.size if self.albedo else 0
+        self._shown = self.albedo or VertexAlbedo.plain(count, self.regions.get("eyes")).to(str(device))
+
+    def reflectance(self, albedo: Tensor) -> Reflectance:
+        """Vertex reflectance of albedo coefficients [N, albedo_size]; one skin where the files bring none."""
+        return self._shown.reflectance(albedo)
+
+    def landmarks(self, detector: str) -> LandmarkEmbedding | None:
+        """None: they are found, or carried from another model."""
+        return None
+
+    def moved(self, device: str) -> dict[str, Any]:
+        """Those arguments of the dataclass that lie on a device, on another one."""
+        assert is_dataclass(self)
+        held = (Tensor, VertexAlbedo, ExpressionPrior)
+        given = {part.name: getattr(self, part.name) for part in fields(self) if part.init}
+        regions = {name: mask.to(device) for name, mask in self.regions.items()}
+        return {name: value.to(device) for name, value in given.items() if isinstance(value, held)} | {
+            "regions": regions
+        }
 
 
 def _bounded(values: Tensor, coefficients: Tensor, kind: str) -> Tensor:

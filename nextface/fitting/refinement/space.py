@@ -15,6 +15,7 @@ from nextface.fitting.refinement.visibility import (
     UNLIKE_SKIN,
     faded,
     grown,
+    in_regions,
     shares,
     spread,
     vertex_visibility,
@@ -59,7 +60,7 @@ def refinement_space(reconstruction: Reconstruction, resolution: int, on_vertice
     scenes = [reconstruction.scene(photo) for photo in range(len(reconstruction))]
     size = min(_doubling_size(TEXELS_PER_PIXEL * max(map(_pixels_per_map, scenes))), resolution)
     mesh = scenes[0].mesh
-    held = LOOSE + (1 - LOOSE) * bake_vertices(_outside(UNLIKE_SKIN, mesh, model), mesh, size)[0, ..., 0]
+    held = LOOSE + (1 - LOOSE) * bake_vertices(_outside(UNLIKE_SKIN, model), mesh, size)[0, ..., 0]
     texels = TexelDomain(texel_points(mesh, size).covered, texel_mirror(mesh, model.mirror), held)
     return RefinementSpace(_baked(reconstruction.model_material(), mesh, size), texels)
 
@@ -93,13 +94,9 @@ def _baked(material: Material, mesh: Mesh, size: int) -> Material:
     return Material(**{kind: bake_vertices(getattr(material, kind)[:1], mesh, size) for kind in RANGES})
 
 
-def _outside(regions: Sequence[str], mesh: Mesh, model: FaceModel) -> Tensor:
-    """1 at the vertices [1, V, 1] of a mesh that are in none of some regions of its model, else 0."""
-    outside = torch.ones_like(mesh.vertices[:1, :, :1])
-    for name in regions:
-        if name in model.regions:
-            outside[:, model.regions[name]] = 0
-    return outside
+def _outside(regions: Sequence[str], model: FaceModel) -> Tensor:
+    """1 at the vertices [1, V, 1] of a model that are in none of some regions, else 0."""
+    return (~in_regions(regions, model)).float()[None, :, None]
 
 
 @torch.no_grad()
@@ -124,7 +121,7 @@ def complete(
 
     visible, rim = shown(masks), shown([grown(mask) for mask in masks])
     mesh = reconstruction.scene().mesh
-    fillable, fades = (_outside(names, mesh, model) for names in (UNLIKE_SKIN, AROUND_HOLES))
+    fillable, fades = (_outside(names, model) for names in (UNLIKE_SKIN, AROUND_HOLES))
     # Across the soft border of a mask of skin, what seems to be seen of eyes and mouth is skin.
     visible, rim = (torch.where((fillable == 0) & (part < SURELY_SEEN), 0, part) for part in (visible, rim))
     if model.uvs is None:

@@ -96,7 +96,7 @@ def track(
             with ExitStack() as files:
                 found = run.tracked(files)
                 write_track(found, shown, folder, films, meshes, pictures, run.draw, progress)
-                write_glb(folder / HEAD, found.person[0].to("cpu"), motion=head_motion(found))
+                write_glb(folder / HEAD, found.person[0], motion=head_motion(found))
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(
                 f"Interrupted {run.doing}. Run the same command again: it goes on there."

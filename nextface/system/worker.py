@@ -27,6 +27,10 @@ class Work(Protocol[JobIn, ResultOut]):
         ...
 
 
+class Ready:
+    """What a worker says when its work is made, so that a limit on a job's time need not count a start."""
+
+
 class Done(Generic[Result]):
     """A result on its way through a pipe, so that any result can be told from none."""
 
@@ -50,6 +54,8 @@ def serve(channel: int, lifeline: int) -> None:
         return
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        with held_back():
+            connection.send(Ready())
         while True:
             result = work(connection.recv())
             with held_back():

@@ -17,12 +17,13 @@ from typing import Generic, TypeVar
 
 from nextface.system.interrupts import on_interrupt
 from nextface.system.python import child
-from nextface.system.worker import Done, Work
+from nextface.system.worker import Done, Ready, Work
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 PATIENCE = 10.0  # seconds in which an idle worker must have ended, and every one after a second Ctrl-C
 LOOK = 0.5  # seconds between looks at the clock
+SLOW_START = 300.0  # seconds in which a worker must have made its work, where jobs have a limit
 
 _PROGRAM = "from nextface.system.worker import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
 
@@ -47,9 +48,8 @@ def run_in_workers(
     lost: the result of a job whose worker is gone, with the worker's exit code (minus a signal's number), or
         None where Ctrl-C came first.
     began: told each job's number when a worker gets it.
-    limit: seconds after which a worker that still has the job is ended; the first job of a worker includes
-    making
-        the work.
+    limit: seconds after which a worker that still has the job is ended; making the work is not counted, but
+        has a limit of its own.
     late: the result of a job that took longer; as `lost` where it is left out.
     """
     waiting = deque(enumerate(jobs))
@@ -80,9 +80,11 @@ def run_in_workers(
                     break
                 for connection in wait(list(busy), LOOK):
                     worker = busy[connection]  # type: ignore[index]
-                    done = worker.number
+                    result = worker.answer()
+                    if isinstance(result, Ready):
+                        continue
+                    done, worker.number = worker.number, None
                     assert done is not None
-                    result = worker.finish()
                     if result is None:
                         code = worker.close(PATIENCE)
                         crew.remove(worker)
@@ -95,7 +97,7 @@ def run_in_workers(
                     else:
                         yield done, result.value
                 for worker in crew:
-                    worker.late = worker.number is not None and time.monotonic() >= worker.since + limit
+                    worker.late = worker.number is not None and worker.is_over(limit)
                     if worker.late or time.monotonic() >= end:
                         worker.kill()  # which shows when its result is waited for
         patience = PATIENCE
@@ -112,7 +114,8 @@ class _Worker(Generic[Job, Result]):
     def __init__(self, make: Callable[[], Work[Job, Result]]) -> None:
         self.connection, theirs = Pipe()
         self.number: int | None = None  # of the job in hand
-        self.since = 0.0  # when it was handed over, as `time.monotonic` tells
+        self._since = 0.0  # when it was handed over or the work was made, as `time.monotonic` tells
+        self._ready = False  # whether the work is made
         self.late = False  # whether it took too long
         lifeline, held = os.pipe()
         self._held: int | None = held  # closed with this process, however it ends
@@ -132,17 +135,23 @@ class _Worker(Generic[Job, Result]):
 
     def begin(self, number: int, job: Job) -> None:
         """Hand over a job."""
-        self.number, self.since = number, time.monotonic()
+        self.number, self._since = number, time.monotonic()
         self._send(job)
 
-    def finish(self) -> Done[Result] | None:
-        """The result of the job in hand; None if the process is gone."""
-        self.number = None
+    def answer(self) -> Ready | Done[Result] | None:
+        """That the work is made, or the result of the job in hand; None if the process is gone."""
         try:
-            result: Done[Result] = self.connection.recv()
+            answer: Ready | Done[Result] = self.connection.recv()
         except (EOFError, OSError):
             return None
-        return result
+        if isinstance(answer, Ready):
+            self._ready, self._since = True, time.monotonic()
+        return answer
+
+    def is_over(self, limit: float) -> bool:
+        """Tell whether the job in hand, or making the work before it, has taken longer than it may."""
+        allowed = limit if self._ready else max(limit, SLOW_START)
+        return time.monotonic() >= self._since + allowed
 
     def interrupt(self) -> None:
         """Hand on a Ctrl-C to the job in hand."""

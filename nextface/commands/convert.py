@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from nextface.commands.exit_codes import exit_codes
-from nextface.commands.model import USER_MODELS, ModelFolder
-from nextface.commands.options import path
+from nextface.commands.options import USER_MODELS, ModelFolder, path
 from nextface.models.registry import face_models
 
 

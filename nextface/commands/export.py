@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nextface.commands.exit_codes import exit_codes
-from nextface.commands.options import path
+from nextface.commands.options import USER_MODELS, ModelFolder, path
 from nextface.errors import ConfigError
 from nextface.export.registry import DEPTHS, RESOLUTIONS, ExportOptions, export_formats
 
@@ -51,12 +51,7 @@ def export(
     depth: Annotated[
         str, typer.Option(metavar="|".join(DEPTHS), help="For maps: PNG of 8 or 16 bits, or OpenEXR.")
     ] = DEPTHS[0],
-    model_folder: Annotated[
-        Path,
-        typer.Option(
-            "--models", parser=path, metavar="FOLDER", help="Where face models that you obtain yourself are."
-        ),
-    ] = Path("baselMorphableModel"),
+    models: ModelFolder = USER_MODELS,
 ) -> None:
     """Export a finished result: a mesh with expressions, maps, light, scenes."""
     if resolution is not None and resolution not in RESOLUTIONS:
@@ -69,7 +64,7 @@ def export(
 
     names = list(dict.fromkeys(name.strip() for words in formats for name in words.split(",")))
     check_formats(names)
-    saved = load_result(result, str(model_folder))
+    saved = load_result(result, str(models))
     if output is None:
         output = (
             result / EXPORTS

@@ -221,9 +221,15 @@ def _drawing(
 
 def _shoot(target: Path, moments: Sequence[Any], draw: Callable[[Any], np.ndarray], rate: int) -> None:
     """Draw every moment and write the film."""
-    from nextface.export.films.countdown import counted_down
     from nextface.export.films.film import write_frames
+    from nextface.system.progress import on_screen
 
-    pictures = map(draw, counted_down(moments, "pictures"))
-    written = write_frames(target, pictures, rate)
+    with on_screen().count(target.name, 0, len(moments), "pictures") as count:
+
+        def pictures() -> Iterator[np.ndarray]:
+            for moment in moments:
+                yield draw(moment)
+                count.step()
+
+        written = write_frames(target, pictures(), rate)
     typer.echo(f"Written: {written[0]}" + (f" to {written[-1].name}" if len(written) > 1 else ""))

@@ -8,18 +8,10 @@ from typing import Annotated
 import typer
 
 from nextface.commands.exit_codes import exit_codes
-from nextface.commands.options import path
+from nextface.commands.options import USER_MODELS, ModelFolder, path
 from nextface.models.registry import face_models
 
 model = typer.Typer(help="Look at face models.", no_args_is_help=True)
-
-ModelFolder = Annotated[
-    Path,
-    typer.Option(
-        "--models", parser=path, metavar="FOLDER", help="Where face models that you obtain yourself are."
-    ),
-]
-USER_MODELS = Path("baselMorphableModel")
 
 
 @model.command()

@@ -21,6 +21,13 @@ def path(text: str | Path) -> Path:
         raise typer.BadParameter(str(error)) from None
 
 
+ModelFolder = Annotated[
+    Path,
+    typer.Option(
+        "--models", parser=path, metavar="FOLDER", help="Where face models that you obtain yourself are."
+    ),
+]
+USER_MODELS = Path(Config().path)
 Output = Annotated[
     Path,
     typer.Option(

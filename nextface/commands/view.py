@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nextface.commands.exit_codes import exit_codes
-from nextface.commands.options import path
+from nextface.commands.options import USER_MODELS, ModelFolder, path
 
 
 @exit_codes
@@ -19,13 +19,14 @@ def view(
     ] = Path("output"),
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes any that is free.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open a browser, too.")] = True,
+    models: ModelFolder = USER_MODELS,
 ) -> None:
     """Show results in a browser, from a server that only this machine reaches."""
     import webbrowser
 
     from nextface.export.report.server import HOST, Results, loopback_server
 
-    with loopback_server(Results(folder), port) as serving:
+    with loopback_server(Results(folder, str(models)), port) as serving:
         address = f"http://{HOST}:{serving.server_address[1]}/"
         typer.echo(f"{address} shows {folder}. Ctrl-C ends it.")
         if browser:

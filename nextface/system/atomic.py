@@ -19,7 +19,8 @@ except ImportError:  # Windows, where a file that somebody has open cannot be re
 
 _record: ContextVar[set[Path] | None] = ContextVar("record", default=None)
 
-TEMPORARY = ".nextface-"  # what names of unfinished files begin with
+TEMPORARY = ".nextface-"  # what names of unfinished files and folders begin with
+LOCK = ".lock"  # of an unfinished folder, after its name
 
 
 @contextmanager
@@ -57,14 +58,21 @@ def replacing(path: Path) -> Iterator[Path]:
 def filling(folder: Path) -> Iterator[Path]:
     """A temporary folder in `folder`, whose files move to there when the block succeeds: all of them or none.
 
+    A file beside it is locked as long as it is needed. What processes that were killed left is removed first.
+
     Raises
     ------
     OutputError: if the folder cannot be made or written.
     """
     made_folder(folder)
-    temporary = folder / f"{TEMPORARY}{secrets.token_hex(6)}"
-    made_folder(temporary)
+    sweep(folder)
     try:
+        handle, lock = _created(folder / f"folder{LOCK}")
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    temporary = lock.with_suffix("")
+    try:
+        made_folder(temporary)
         with recording() as written:
             yield temporary
         for path in sorted(path for path in written if path.is_relative_to(temporary)):
@@ -78,6 +86,8 @@ def filling(folder: Path) -> Iterator[Path]:
                 record.add(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
+        lock.unlink(missing_ok=True)
 
 
 def made_folder(folder: Path) -> Path:
@@ -111,7 +121,8 @@ def recording() -> Iterator[set[Path]]:
 
 def sweep(folder: Path) -> None:
     """Remove what processes that were killed left in a folder, and in the folders inside it."""
-    for path in (*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"*/{TEMPORARY}*")):
+    found = (*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"*/{TEMPORARY}*"))
+    for path in found:
         with suppress(OSError):  # it is being written, or nobody can tell: the file system knows no locks
             handle = os.open(path, os.O_RDWR)
             try:
@@ -119,6 +130,9 @@ def sweep(folder: Path) -> None:
                 path.unlink()
             finally:
                 os.close(handle)
+    for path in found:
+        if path.is_dir() and not path.with_name(f"{path.name}{LOCK}").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _created(path: Path) -> tuple[int, Path]:

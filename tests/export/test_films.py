@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from itertools import pairwise
 from pathlib import Path
 
@@ -143,6 +144,22 @@ def test_a_large_light_keeps_its_power(tmp_path: Path) -> None:
     assert float(read.sum()) * 4 == pytest.approx(radiance.sum(), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["exr", "hdr"])
+def test_a_light_that_is_too_large_is_refused_by_its_header(tmp_path: Path, kind: str) -> None:
+    """There is next to nothing behind the header: who begins with the pixels finds another mistake, if memory
+    lasts.
+    """
+    path = tmp_path / f"a.{kind}"
+    if kind == "hdr":
+        path.write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 20000 +X 40000\n")
+    else:
+        write_exr(path, np.ones((8, 16, 3), np.float32))
+        header = path.read_bytes()
+        path.write_bytes(header.replace(struct.pack("<2i", 15, 7), struct.pack("<2i", 39999, 19999)))
+    with pytest.raises(LightError, match="20000 rows, more than"):
+        read_light(path)
+
+
 def bad_light(path: Path, what: str) -> Path:
     radiance = np.full((8, 16, 3), 0.5, np.float32)
     if what == "NaN":
@@ -265,7 +282,7 @@ def test_relight_draws_the_face_in_another_light(folder: Path, tmp_path: Path) -
 def test_replay_is_a_film(folder: Path, tmp_path: Path, kind: str) -> None:
     target = tmp_path / f"turn.{kind}"
     said = run("replay", folder, "--frames", 5, "--rate", 10, "--size", 49, "--output", target)
-    assert "5 done" in said and str(target) in said
+    assert f"{target.name}: 5 pictures done" in said and str(target) in said
     shown = pictures(target)
     assert len(shown) == 5
     assert shown[0].shape == ((49, 49, 3) if kind == "gif" else (50, 50, 3))

@@ -14,13 +14,21 @@ import pytest
 import torch
 from conftest import PORTRAIT
 from made_result import somebody
+from rendered_photo import together
+from rigged_photos import rigged
 
 from nextface import Config, reconstruct
 from nextface.errors import CheckpointError, ConfigError, ResultError
 from nextface.export.claim import our_files
+from nextface.export.files import write_json
+from nextface.export.folder import scene_description
 from nextface.export.saved.result import load_result
+from nextface.models import create as create_model
+from nextface.person.arrangement import MOMENT, OWN_POSES
 from nextface.person.checkpoint import save_checkpoint
+from nextface.person.circumstances import Circumstances
 from nextface.person.parameters import Parameters
+from nextface.person.sharing import SharingTable
 
 
 def test_everything_comes_back(result_folder: Path) -> None:
@@ -40,6 +48,25 @@ def test_everything_comes_back(result_folder: Path) -> None:
     assert result.picture("mask", 1).dtype == np.uint8
     assert result.picture("roughness").dtype == np.uint16
     assert result.file("mesh", 1) == result_folder / "mesh1.obj"
+
+
+@pytest.mark.parametrize("table", [MOMENT, {**OWN_POSES, "light": "photo"}], ids=["places known", "unknown"])
+def test_cameras_of_one_moment_come_back(table: SharingTable, tmp_path: Path) -> None:
+    truth = rigged(create_model("open"), 32, (-20.0, 20.0))
+    known = [Circumstances(moment="one", camera="all")] * 2
+    several = together([truth[0], truth[1]], table, known)
+    made = replace(several, mounts=truth.mounts, light_of_world=table is MOMENT)
+    save_checkpoint(made, tmp_path / "checkpoints" / "stage2.npz", 2)
+    for photo in range(2):
+        write_json(tmp_path / f"scene_{photo}.json", scene_description(made[photo], {}))
+    ours = load_result(tmp_path).reconstruction
+    assert dict(ours.sharing.table) == table
+    for photo in range(2):
+        wanted, scene = made.scene(photo), ours.scene(photo)
+        assert torch.equal(wanted.mesh.vertices, scene.mesh.vertices)
+        assert torch.equal(wanted.environment.radiance, scene.environment.radiance)
+        assert torch.equal(wanted.camera.turn, scene.camera.turn)
+        assert torch.equal(wanted.camera.translation, scene.camera.translation)
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(result_folder: Path, tmp_path: Path) -> None:
@@ -75,6 +102,16 @@ def described(**values: Any) -> Callable[[Path], object]:
     return spoil
 
 
+def figured(**values: Any) -> Callable[[Path], object]:
+    """Changes entries of metrics.json."""
+
+    def spoil(folder: Path) -> None:
+        path = folder / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return spoil
+
+
 def cut(folder: Path) -> None:
     """Leaves the beginning of the diffuse map."""
     (folder / "diffuseMap_0.png").write_bytes((folder / "diffuseMap_0.png").read_bytes()[:900])
@@ -99,6 +136,8 @@ BAD: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "a list": (lambda me: (me / "scene_1.json").write_text("[]"), ("scene_1.json",)),
     "no checkpoints": (lambda me: shutil.rmtree(me / "checkpoints"), ("checkpoints", "missing")),
     "another identity": (described(model=FEW), ("None of the checkpoints",)),
+    "figures that are words": (figured(psnr="high"), ("metrics.json", "psnr is not a number")),
+    "losses of no stage": (figured(lossCurves=[1.0]), ("metrics.json", "lossCurves is not a list")),
     "figures of nothing": (lambda me: (me / "metrics.json").write_text("nan?"), ("metrics.json", "damaged")),
     "a map that is gone": (lambda me: (me / "diffuseMap_0.png").unlink(), ("diffuseMap_0.png", "missing")),
     "a map cut short": (cut, ("diffuseMap_0.png", "damaged")),

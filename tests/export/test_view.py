@@ -104,6 +104,16 @@ def test_nothing_else_is_served(port: int, address: str) -> None:
     assert b"secret" not in content
 
 
+def test_damaged_figures_are_told(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "kim", tmp_path / "kim")
+    (tmp_path / "kim" / "metrics.json").write_text('{"warnings": 3}')
+    with serving(tmp_path) as port:
+        status, _, content = ask(port, "/")
+        assert status == 200 and b"warnings is not a list of texts" in content
+        status, _, content = ask(port, "/kim/")
+        assert status == 500 and b"warnings is not a list of texts" in content
+
+
 def test_links_that_lead_out_are_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "kim", tmp_path / "in" / "kim")
     (tmp_path / "in" / "kim" / REPORT).symlink_to(folder / "secret.txt")

@@ -15,7 +15,7 @@ from conftest import PORTRAIT, environment
 from nextface import Config, reconstruct
 from nextface.errors import OutputError
 from nextface.runs.threads import excess_of_threads, renderer_threads, torch_threads
-from nextface.system.atomic import TEMPORARY, replacing, sweep
+from nextface.system.atomic import TEMPORARY, filling, replacing, sweep
 from nextface.system.streams import Lasting, quiet_stderr
 from nextface.system.threads import available_cores, limited_threads
 from nextface.system.usage import Usage
@@ -49,10 +49,12 @@ def test_an_error_without_a_reason_of_the_system_says_its_own(tmp_path: Path) ->
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from nextface.system.atomic import replacing
-with replacing(Path(sys.argv[1])) as temporary:
-    temporary.write_bytes(b"half")
-    os.kill(os.getpid(), signal.SIGKILL)
+from nextface.system.atomic import filling, replacing
+with replacing(Path(sys.argv[1])) as alone, filling(Path(sys.argv[1]).parent) as folder:
+    with replacing(folder / "one of many.npz") as temporary:
+        alone.write_bytes(b"half")
+        temporary.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -60,12 +62,14 @@ def test_what_a_killed_process_leaves_is_swept_up_and_what_is_being_written_is_n
     (tmp_path / "stage").mkdir()
     left = tmp_path / "stage" / "left.npz"
     subprocess.run([sys.executable, "-c", KILLED, left], env=environment())
-    assert [path.name[: len(TEMPORARY)] for path in left.parent.iterdir()] == [TEMPORARY]
-    with replacing(tmp_path / "good.txt") as temporary:
-        temporary.write_text("good")
+    assert [path.name[: len(TEMPORARY)] for path in left.parent.iterdir()] == 3 * [TEMPORARY]
+    with filling(tmp_path) as folder:
+        with replacing(folder / "good.txt") as temporary:
+            temporary.write_text("good")
+            sweep(tmp_path)
+            assert temporary.exists()
         sweep(tmp_path)
-        assert temporary.exists()
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["good.txt"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["good.txt", "stage"]
 
 
 # Streams

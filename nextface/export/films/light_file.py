@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ HIGH_RANGE = (".exr", ".hdr")
 LOW_RANGE = (".png", ".jpg", ".jpeg", ".webp")
 MOST_BYTES = 512 << 20  # of the file
 MOST_ROWS = 8192  # of the picture in it
+MOST_HEADER = 64 << 10  # bytes of a Radiance HDR file before its pixels
 ROWS = 256  # of what is drawn with; larger pictures are averaged down, which keeps their light
 
 
@@ -49,17 +51,11 @@ def read_light(path: Path) -> LoadedLight:
         raise LightError(f"{path} is larger than {MOST_BYTES >> 20} MB. Save it with fewer pixels.")
     if kind in LOW_RANGE:
         pixels = srgb_to_linear(decode_image(path, "light").srgb)
+        _check_size(pixels.shape[1], pixels.shape[0], path)
     else:
+        _check_size(*(_exr_size(path) if kind == ".exr" else _hdr_size(path)), path)
         pixels = _exr(path) if kind == ".exr" else _hdr(path)
-    height, width = pixels.shape[:2]
-    if width != 2 * height:
-        raise LightError(
-            f"{path} is {width} x {height} pixels. A light is a latitude-longitude picture, twice as wide as "
-            "high: convert a cube map or a mirror ball first."
-        )
-    if height > MOST_ROWS:
-        raise LightError(f"{path} has {height} rows, more than {MOST_ROWS}. Save it with fewer.")
-    notes = []
+    height, notes = len(pixels), []
     if kind in LOW_RANGE:
         notes.append(
             f"{path.name} has a low dynamic range: lamps in it are no brighter than white, so shadows are "
@@ -69,6 +65,17 @@ def read_light(path: Path) -> LoadedLight:
     if height > ROWS:
         pixels = cv2.resize(pixels, (2 * ROWS, ROWS), interpolation=cv2.INTER_AREA)
     return LoadedLight(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None], tuple(notes))
+
+
+def _check_size(width: int, height: int, path: Path) -> None:
+    """Refuse a picture by what its header says, before there is memory for its pixels."""
+    if width != 2 * height:
+        raise LightError(
+            f"{path} is {width} x {height} pixels. A light is a latitude-longitude picture, twice as wide as "
+            "high: convert a cube map or a mirror ball first."
+        )
+    if height > MOST_ROWS:
+        raise LightError(f"{path} has {height} rows, more than {MOST_ROWS}. Save it with fewer.")
 
 
 def _check(pixels: np.ndarray, path: Path) -> None:
@@ -84,6 +91,30 @@ def _check(pixels: np.ndarray, path: Path) -> None:
             )
     if not pixels.max() > 0:
         raise LightError(f"{path} is black: nothing would be seen under it.")
+
+
+def _exr_size(path: Path) -> tuple[int, int]:
+    """Width and height of an OpenEXR file's data window, as its header says."""
+    import OpenEXR
+
+    try:
+        with OpenEXR.File(str(path), header_only=True) as file:
+            low, high = (np.asarray(corner, np.int64) for corner in file.header()["dataWindow"])
+    except Exception as error:  # the library raises whatever its parts do
+        raise LightError(f"{path} cannot be read as OpenEXR ({error}). Is it damaged?") from None
+    width, height = (high - low + 1).tolist()
+    return width, height
+
+
+def _hdr_size(path: Path) -> tuple[int, int]:
+    """Width and height of a Radiance HDR file, as the line after its header says."""
+    with path.open("rb") as file:
+        head = file.read(MOST_HEADER)
+    found = re.search(rb"\n\n[-+]([XY]) (\d{1,9}) [-+]([XY]) (\d{1,9})\n", head)
+    if not head.startswith(b"#?") or found is None or found[1] == found[3]:
+        raise LightError(f"{path} cannot be read as Radiance HDR. Is it damaged?")
+    sides = {found[1]: int(found[2]), found[3]: int(found[4])}
+    return sides[b"X"], sides[b"Y"]
 
 
 def _exr(path: Path) -> np.ndarray:

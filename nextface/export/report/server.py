@@ -7,7 +7,6 @@ alone, answers only to its own name (a page elsewhere could have its name lead h
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from http import HTTPStatus
@@ -19,22 +18,27 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from nextface.errors import NextFaceError, OutputError, ResultError
 from nextface.export.report.index import PANELS, Card, address, index_page
 from nextface.export.report.page import REPORT, report_page
+from nextface.export.saved.figures import FIGURES, read_figures
 from nextface.export.saved.result import load_result
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost")  # by which a browser on this machine may ask
 MARK_OF_RESULT = "scene_0.json"
-MOST_METRICS = 4 << 20  # bytes of a metrics.json that the index reads
 
 
 class Results:
     """The results in a folder, by name; a folder that is a result itself has only its own."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises ResultError where there is no folder, or no result in it."""
+    def __init__(self, folder: Path, model_folder: str = "baselMorphableModel") -> None:
+        """The results in `folder`; face models that a user must obtain are looked for in `model_folder`.
+
+        Raises
+        ------
+        ResultError: where there is no folder, or no result in it.
+        """
         if not folder.is_dir():
             raise ResultError(f"There is no folder {folder}. Name a result folder, or a folder of them.")
-        self.folder = folder.resolve()
+        self.folder, self._model_folder = folder.resolve(), model_folder
         self.is_one = (self.folder / MARK_OF_RESULT).is_file()
         if not self.names():
             raise ResultError(
@@ -57,11 +61,8 @@ class Results:
 
     def file(self, name: str, file: str) -> bytes | None:
         """A file of a result; None where there is none, or it lies elsewhere."""
-        place = self.place(name)
-        path = None if place is None else (place / file).resolve()
-        if place is None or path is None or path.parent != place or not path.is_file():
-            return None
-        return path.read_bytes()
+        path = self._path(name, file)
+        return None if path is None else path.read_bytes()
 
     def report(self, name: str) -> bytes | None:
         """The page of a result; made now where the run wrote none. None where there is no such result."""
@@ -71,35 +72,30 @@ class Results:
         written = self.file(name, REPORT)
         if written is not None:
             return written
-        result = load_result(place)
+        result = load_result(place, self._model_folder)
         return report_page(result).encode("utf-8", errors="replace")
 
     def index(self) -> str:
         """The page that shows all results."""
         return index_page(self.folder.name, [self._card(name) for name in self.names()])
 
-    def _card(self, name: str) -> Card:
-        metrics = self._metrics(name)
-        psnr, seconds = metrics.get("psnr"), metrics.get("seconds")
-        parts = [f"{psnr:.1f} dB"] if isinstance(psnr, int | float) else []
-        parts += [f"{seconds:.0f} s"] if isinstance(seconds, int | float) else []
-        warnings = metrics.get("warnings", [])
-        return Card(
-            name,
-            ", ".join(parts),
-            f"{address(name)}/",
-            address(name, PANELS),
-            tuple(map(str, warnings)) if isinstance(warnings, list) else (),
-        )
+    def _path(self, name: str, file: str) -> Path | None:
+        """The path of a file of a result; None where there is none, or it lies elsewhere."""
+        place = self.place(name)
+        path = None if place is None else (place / file).resolve()
+        return path if path is not None and path.parent == place and path.is_file() else None
 
-    def _metrics(self, name: str) -> dict[str, Any]:
-        """What metrics.json says; nothing where it is missing or damaged, which the report itself tells."""
-        content = self.file(name, "metrics.json")
+    def _card(self, name: str) -> Card:
+        warnings: list[str] = []
         try:
-            metrics = json.loads(content or b"{}") if len(content or b"") <= MOST_METRICS else {}
-        except (ValueError, RecursionError):
-            return {}
-        return metrics if isinstance(metrics, dict) else {}
+            path = self._path(name, FIGURES)
+            figures = {} if path is None else read_figures(path)
+        except ResultError as error:
+            figures, warnings = {}, [str(error)]
+        shown = {"psnr": "{:.1f} dB", "seconds": "{:.0f} s"}
+        told = [form.format(figures[key]) for key, form in shown.items() if figures.get(key) is not None]
+        warnings += figures.get("warnings", [])
+        return Card(name, ", ".join(told), f"{address(name)}/", address(name, PANELS), tuple(warnings))
 
 
 def loopback_server(results: Results, port: int = 0) -> ThreadingHTTPServer:
@@ -134,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, send: Callable[[bytes], object]) -> None:
         try:
             status, kind, content = self._found()
-        except (NextFaceError, TypeError, ValueError, AttributeError) as error:  # figures may be anybody's
+        except NextFaceError as error:
             status, kind, content = HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n".encode()
         except OSError as error:
             status, kind, content = HTTPStatus.NOT_FOUND, "text/plain", f"{error.strerror}\n".encode()

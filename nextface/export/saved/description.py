@@ -6,7 +6,6 @@ value that fits or an error that names the file and the entry.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 
 from nextface.errors import ResultError
 from nextface.export.folder import SCHEMA_VERSION
+from nextface.export.saved.json_object import AGAIN, read_json_object
 
 MOST_BYTES = 4 << 20  # of a description; those of the shipped models take 20 kB
 MOST_PIXELS = 100_000  # a side
@@ -43,13 +43,13 @@ class Description:
         ------
         ResultError: it is missing, damaged, of another version, or holds what no result does.
         """
-        found = _Entries(path, _content(path))
+        found = _Entries(path, read_json_object(path, MOST_BYTES))
         version = found.whole("schemaVersion", 0, 2**31)
         if version != SCHEMA_VERSION:
             advice = (
                 "A newer version of this program made it: update this one."
                 if version > SCHEMA_VERSION
-                else "Make the result again with `nextface reconstruct`; --checkpoint saves the fitting."
+                else AGAIN
             )
             raise ResultError(f"{path} is of schema {version}, this program reads {SCHEMA_VERSION}. {advice}")
         model = found.inside("model")
@@ -65,22 +65,6 @@ class Description:
             {kind: model.numbers(kind, (None,)) for kind in ("identity", "expression", "albedo")},
             found.file_names("files"),
         )
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ResultError(f"{path} is no description of a photo: it is larger than {MOST_BYTES >> 20} MB.")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultError(f"{path} cannot be read ({error.strerror}).") from None
-    except (ValueError, RecursionError) as error:
-        raise ResultError(
-            f"{path} is damaged ({error}). Make the result again with `nextface reconstruct`."
-        ) from None
-    if not isinstance(content, dict):
-        raise ResultError(f"{path} is no description of a photo: it holds no entries.")
-    return content
 
 
 @dataclass(frozen=True)

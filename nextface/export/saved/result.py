@@ -6,11 +6,9 @@ checkpoint that is, because those of earlier runs stay in the folder. Neither a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +18,11 @@ from nextface.completion.completing import load_face_model
 from nextface.errors import CheckpointError, ConfigError, ResultError
 from nextface.export.claim import CHECKPOINTS
 from nextface.export.saved.description import Description
+from nextface.export.saved.figures import FIGURES, read_figures
+from nextface.export.saved.json_object import AGAIN
 from nextface.models import face_models
 from nextface.models.face_model import FaceModel
+from nextface.person.arrangement import MOMENT
 from nextface.person.checkpoint import Checkpoint
 from nextface.person.circumstances import Circumstances
 from nextface.person.reconstruction import Reconstruction
@@ -34,7 +35,6 @@ SAME_COEFFICIENT = 1e-4  # between a checkpoint's and those in scene_i.json, whi
 SAME_FOCAL = 1e-3  # ratio
 MOST_PHOTOS = 10_000
 MOST_ROWS = 1024  # of a light's map
-MOST_METRICS = 64 << 20  # bytes of metrics.json
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,6 @@ class SavedResult:
         return pixels.astype(np.uint16) if pixels.dtype.itemsize > 2 else pixels
 
 
-AGAIN = "Make the result again with `nextface reconstruct`; --checkpoint saves the fitting."
-
-
 @torch.no_grad()
 def load_result(
     folder: Path, model_folder: str = "baselMorphableModel", model: FaceModel | None = None
@@ -117,7 +114,10 @@ def load_result(
         checkpoint.material,
         checkpoint.confidence,
         checkpoint.shape_deviation,
-        metrics=_metrics(folder),
+        rig=checkpoint.rig,
+        mounts=() if checkpoint.rig is None else tuple(range(len(descriptions))),
+        light_of_world=checkpoint.light_of_world,
+        metrics=read_figures(folder / FIGURES),
         folder=folder,
         sharing=sharing,
     )
@@ -199,22 +199,24 @@ def _close(ours: np.ndarray, theirs: np.ndarray) -> bool:
 
 
 def _sharing(checkpoint: Checkpoint, descriptions: Sequence[Description]) -> Sharing:
-    """Who shares what: cameras are told by the rows of focal lengths.
+    """Who shares what, as the checkpoint's rows tell: cameras by their focal lengths.
+
+    Photos of a rig are of one moment, to which belongs what all of them share beyond the person.
 
     Raises
     ------
-    ResultError: for cameras of a rig, whose results are not read yet.
+    ResultError: if photos share in a way that no run lets them.
     """
-    if checkpoint.rig is not None:
-        raise ResultError(
-            f"{checkpoint.path} is of several cameras at one moment (nextface multiview), which is not read "
-            "back. Its own files are what there is of it."
-        )
+    moment = None if checkpoint.rig is None else "the rig's"
+    table = dict(SHARED_IDENTITY)
+    for name, rows in checkpoint.rows.items():
+        if moment is not None and MOMENT[name] == "moment" and not any(rows):
+            table[name] = "moment"
     photos = [
-        Circumstances(camera=row, focal=float(description.intrinsics[0, 0]))
+        Circumstances(moment=moment, camera=row, focal=float(description.intrinsics[0, 0]))
         for row, description in zip(checkpoint.rows["focal"], descriptions, strict=True)
     ]
-    sharing = Sharing.of(SHARED_IDENTITY, photos)
+    sharing = Sharing.of(table, photos)
     for name, rows in checkpoint.rows.items():
         if rows != sharing.rows(name):
             raise ResultError(
@@ -252,21 +254,3 @@ def _environment_height(folder: Path, description: Description) -> int:
             f"{AGAIN}"
         )
     return height
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    """What metrics.json says; nothing where the run was stopped before it wrote that."""
-    path = folder / "metrics.json"
-    try:
-        if path.stat().st_size > MOST_METRICS:
-            raise ResultError(f"{path} is larger than any run's figures.")
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ResultError(f"{path} cannot be read ({error.strerror}).") from None
-    except (ValueError, RecursionError) as error:
-        raise ResultError(f"{path} is damaged ({error}). {AGAIN}") from None
-    if not isinstance(metrics, dict):
-        raise ResultError(f"{path} is damaged: it holds no figures. {AGAIN}")
-    return metrics

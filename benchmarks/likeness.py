@@ -8,6 +8,10 @@ of both, in per cent of the distance between the outer corners of the eyes, by p
 over eye openings, mouth and the rest of the face's oval, whatever the mask says. `OUTPUT/sheet_*.png` shows
 photo, overlay, both sets of points, and eyes and mouth enlarged, to be looked at.
 
+Of photos whose skin was outlined by hand (`benchmarks/outlines`), a second table says how well the mask that
+is found today agrees with the outlines within the oval, and the PSNR where the outlines say that the face is
+seen.
+
     python -m benchmarks.likeness --results output/me output/you --output likeness
 
 does the same with results that are there already.
@@ -17,19 +21,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from benchmarks.scoring.likeness import COLUMNS, Likeness, compare_faces, sheet
+from benchmarks.scoring.outlines import Agreement, Outlined, agreement, outlined
 from benchmarks.scoring.tables import markdown, mean
 from nextface.config import Config
 from nextface.errors import NextFaceError
+from nextface.landmarks import Landmarks
 from nextface.photos.folder import find_photos
+from nextface.photos.photo import CLIPPED_LEVEL
+from nextface.preparation.face_region import face_region
 from nextface.runs.engine import reconstruct_with
 from nextface.runs.equipment import equipped
 from nextface.system.atomic import replacing
@@ -47,10 +57,16 @@ def main() -> None:
             folders += _reconstructed(options.photos, options.output, options.config)
     except NextFaceError as error:
         sys.exit(str(error))
-    found = {}
+    found: dict[str, Likeness] = {}
+    agreements: dict[str, Agreement] = {}
     for folder in folders:
         try:
-            found[folder.name] = compare_faces(*_pictures(folder), options.detector)
+            photo, reconstruction = _pictures(folder)
+            outlines = _outlines(folder, *photo.shape[:2])
+            seen = None if outlines is None else outlines.skin & outlines.told
+            found[folder.name] = compare_faces(photo, reconstruction, options.detector, seen)
+            if outlines is not None:
+                agreements[folder.name] = mask_agreement(photo, found[folder.name].points, outlines)
         except (NextFaceError, FileNotFoundError) as error:
             print(f"{folder.name}: {error}", file=sys.stderr)
             continue
@@ -60,9 +76,18 @@ def main() -> None:
     if not found:
         sys.exit("There is nothing to compare.")
     with replacing(options.output / "likeness.json") as temporary:
-        figures = {name: {"offsets": one.offsets, "psnr": one.psnr} for name, one in found.items()}
+        figures = {
+            name: {
+                "offsets": one.offsets,
+                "psnr": one.psnr,
+                **({"mask": asdict(agreements[name]), "seenPsnr": one.seen_psnr} if name in agreements else {}),
+            }
+            for name, one in found.items()
+        }
         temporary.write_text(json.dumps(figures, indent=1) + "\n")
     print(table(found))
+    if agreements:
+        print(f"\n{outline_table(found, agreements)}")
 
 
 def table(found: dict[str, Likeness]) -> str:
@@ -82,8 +107,54 @@ def table(found: dict[str, Likeness]) -> str:
     return markdown(titles, rows)
 
 
-def _written(offset: float | None) -> str:
-    return "not found" if offset is None else f"{offset:.2f}"
+def mask_agreement(photo: np.ndarray, points: np.ndarray, outlines: Outlined) -> Agreement:
+    """How well what maps are refined from agrees with outlines, within the oval.
+
+    Parameters
+    ----------
+    photo: [h, w, 3] uint8 sRGB, as it was fitted.
+    points: [478, 2] the landmarks' pixels.
+    """
+    clipped = (photo >= CLIPPED_LEVEL).any(-1)
+    region = face_region(photo.astype(np.float32) / 255, Landmarks("mediapipe", points), clipped)
+    return agreement(region.visible, outlines, region.oval)
+
+
+def outline_table(found: dict[str, Likeness], agreements: dict[str, Agreement]) -> str:
+    """A Markdown table of the photos that were outlined, with their means."""
+    titles = [
+        "photo",
+        "intersection over union",
+        "skin left out, %",
+        "no skin in the mask, %",
+        *(f"{area} seen, dB" for area in AREAS),
+    ]
+    rows = [
+        [
+            name,
+            f"{mask.overlap:.3f}",
+            f"{100 * mask.lost:.1f}",
+            f"{100 * mask.intruding:.1f}",
+            *(_written(found[name].seen_psnr[area], "hidden", 1) for area in AREAS),
+        ]
+        for name, mask in agreements.items()
+    ]
+    masks = list(agreements.values())
+    psnr = {area: [found[name].seen_psnr[area] for name in agreements] for area in AREAS}
+    rows.append(
+        [
+            "mean",
+            f"{mean(mask.overlap for mask in masks):.3f}",
+            f"{100 * mean(mask.lost for mask in masks):.1f}",
+            f"{100 * mean(mask.intruding for mask in masks):.1f}",
+            *(f"{np.nanmean(psnr[area]):.1f}" for area in AREAS),
+        ]
+    )
+    return markdown(titles, rows)
+
+
+def _written(figure: float | None, missing: str = "not found", digits: int = 2) -> str:
+    return missing if figure is None or math.isnan(figure) else f"{figure:.{digits}f}"
 
 
 def _options() -> argparse.Namespace:
@@ -126,6 +197,13 @@ def _pictures(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             raise FileNotFoundError(f"there is no {name} in {folder}")
         pair.append(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA if picture.shape[2] == 4 else cv2.COLOR_BGR2RGB))
     return pair[0][..., :3], pair[1]
+
+
+def _outlines(folder: Path, height: int, width: int) -> Outlined | None:
+    """What was outlined in the photo of a result folder, as it was fitted; None where nobody drew outlines."""
+    photo = json.loads((folder / "metrics.json").read_text())["photos"][0]["photo"]
+    fitted = json.loads((folder / "scene_0.json").read_text())
+    return outlined(photo, np.array(fitted["photoToImage"]), height, width)
 
 
 if __name__ == "__main__":

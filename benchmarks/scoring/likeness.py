@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ PARTS = {
 }
 JAW = slice(6, 31)  # of the contour: jaw and cheeks from ear to ear, without the hairline
 COLUMNS = (*PARTS, "jaw")
+FEWEST_SEEN = 0.1  # share of an area that must be seen, or its PSNR says nothing
 SHEET = 640  # pixels, the side of each picture of a sheet
 PHOTO_COLOUR, OVERLAY_COLOUR = (60, 255, 90), (255, 60, 200)
 
@@ -45,10 +47,20 @@ class Likeness:
     found_again: np.ndarray | None  # [478, 2] pixels, of the overlay; None where no face is found
     offsets: dict[str, float | None]  # % of the outer eye distance, means; of the jaw, across it
     psnr: dict[str, float]  # dB over "eyes" (openings), "mouth" (with lips) and the "rest" of the oval
+    seen_psnr: dict[str, float]  # the same where outlines say that the face is seen; NaN where it is not
 
 
-def compare_faces(photo: np.ndarray, reconstruction: np.ndarray, detector: str = "mediapipe") -> Likeness:
+def compare_faces(
+    photo: np.ndarray,
+    reconstruction: np.ndarray,
+    detector: str = "mediapipe",
+    seen: np.ndarray | None = None,
+) -> Likeness:
     """Compare a photo [h, w, 3] uint8 with a reconstruction [h, w, 4] uint8 (straight alpha) laid over it.
+
+    Parameters
+    ----------
+    seen: [h, w] bool, where the face is not hidden; without it, nobody knows.
 
     Raises
     ------
@@ -68,11 +80,20 @@ def compare_faces(photo: np.ndarray, reconstruction: np.ndarray, detector: str =
         offsets = {part: float(away[list(numbers)].mean()) for part, numbers in PARTS.items()}
         offsets["jaw"] = 100 * _across(points, found) / float(eyes)
     error = np.square(photo.astype(float) - overlay).mean(-1)
-    psnr = {
-        name: float(10 * np.log10(255.0**2 / max(error[area].mean(), 1e-3))) if area.any() else float("nan")
-        for name, area in face_areas(points, *photo.shape[:2]).items()
+    areas = face_areas(points, *photo.shape[:2])
+    psnr = {name: _psnr(error[area]) for name, area in areas.items()}
+    seen_psnr = {
+        name: math.nan
+        if seen is None or (area & seen).sum() < FEWEST_SEEN * area.sum()
+        else _psnr(error[area & seen])
+        for name, area in areas.items()
     }
-    return Likeness(photo, overlay, points, found, offsets, psnr)
+    return Likeness(photo, overlay, points, found, offsets, psnr, seen_psnr)
+
+
+def _psnr(errors: np.ndarray) -> float:
+    """dB of squared errors [P] of 8-bit values; NaN where there are none."""
+    return float(10 * np.log10(255.0**2 / max(errors.mean(), 1e-3))) if errors.size else math.nan
 
 
 def _across(points: np.ndarray, others: np.ndarray) -> float:

@@ -40,6 +40,10 @@ class MissingPartError(NextFaceError):
     """A package, system library, model file or device that the request needs is not here."""
 
 
+class FetchError(NextFaceError):
+    """A file cannot be fetched, is not the one that was promised, or was not wanted after all."""
+
+
 class ModelError(NextFaceError):
     """A face model's parts contradict each other, or its values make no face."""
 

@@ -1,17 +1,21 @@
-"""`nextface model`: face models looked at."""
+"""`nextface model`: face models looked at and fetched."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nextface.commands.exit_codes import exit_codes
 from nextface.commands.options import USER_MODELS, ModelFolder, path
+from nextface.errors import ConfigError, FetchError
 from nextface.models.registry import face_models
 
-model = typer.Typer(help="Look at face models.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from nextface.model_files.offer import Offer
+
+model = typer.Typer(help="Look at face models; fetch those that are free.", no_args_is_help=True)
 
 
 @model.command()
@@ -40,3 +44,59 @@ def show(
     file = output or Path(f"model_{name}.png")
     write_model_picture(shown, draw_plainly, file, "; ".join(notes))
     typer.echo("\n".join([*notes, f"Written: {file}"]))
+
+
+@model.command()
+@exit_codes
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(name for name, entry in face_models().items() if entry.offer),
+            help="The INI key morphableModel.",
+        ),
+    ],
+    models: ModelFolder = USER_MODELS,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the licence without being asked.")] = False,
+) -> None:
+    """Fetch a face model that anybody may have, once you have seen its licence and agreed."""
+    offer = _offer(name)
+    licence, source = offer.licence, offer.source
+    typer.echo(
+        f"{offer.what}: {licence.name}, {licence.holder}.\n{licence.terms}\nIts text: {licence.source}\n"
+    )
+    typer.echo(f"To be fetched: {source.described}, into {models}/.")
+    if not (yes or _agreed()):
+        raise FetchError("Nothing was fetched. Answer y, or give --yes, to agree to the licence and fetch it.")
+    try:
+        place = source.fetch(models, typer.echo)
+    except FetchError as error:
+        raise FetchError(f"{error}\nBy hand: {source.by_hand}, and put it into {models}/.") from None
+    typer.echo(f"It lies in {place}. Next: nextface model show {name}")
+
+
+def _offer(name: str) -> Offer:
+    """What may be fetched of a face model.
+
+    Raises
+    ------
+    ConfigError: no model has this name.
+    FetchError: nobody may fetch it for you.
+    """
+    entry = face_models().get(name)
+    if entry is None:
+        raise ConfigError(f"No face model is named {name}; choose one of: {', '.join(face_models())}.")
+    if entry.offer is None:
+        raise FetchError(
+            f"{name} cannot be fetched: {entry.help}. docs/models.md leads from download to result."
+        )
+    offer: Offer = entry.offer()
+    return offer
+
+
+def _agreed() -> bool:
+    try:
+        return typer.confirm("Do you agree, and shall it be fetched?")
+    except typer.Abort:  # there is nobody to ask
+        typer.echo()
+        return False

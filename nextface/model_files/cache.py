@@ -50,12 +50,22 @@ def fingerprint_of_files(paths: Sequence[Path], *parts: str) -> str:
 def _contents(paths: Sequence[Path]) -> str:
     contents = []
     for path in (one for one in paths if one.is_file()):  # a folder may stand before its files
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 22):
-                digest.update(block)
-        contents += [path.name, digest.hexdigest()]
+        contents += [path.name, checksum(path)]
     return fingerprint(*contents)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits.
+
+    Raises
+    ------
+    OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def kept(kind: str, key: str, make: Callable[[], Arrays]) -> Arrays:

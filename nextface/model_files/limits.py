@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -31,3 +32,19 @@ def check_values(count: int, largest: int, what: str) -> None:
     """
     if not 0 <= count <= largest:
         raise WrongFileError(f"says that {what} has {count:,} values; at most {largest:,} are read")
+
+
+def check_together(counts: Mapping[str, int], largest: int) -> None:
+    """Refuse arrays that say of themselves to hold more than `largest` values together, before one is made.
+
+    Parameters
+    ----------
+    counts: the number of values in each array by its name.
+
+    Raises
+    ------
+    WrongFileError: they do, or one alone does.
+    """
+    for name, count in counts.items():
+        check_values(count, largest, name)
+    check_values(sum(counts.values()), largest, f"{', '.join(counts)} together")

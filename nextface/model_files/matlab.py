@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nextface.model_files.limits import WrongFileError, check_size, check_values
+from nextface.model_files.limits import WrongFileError, check_size, check_together
 
 LARGEST_FILE = 1 << 30  # bytes; 01_MorphableModel.mat takes 0.24 GB
-LARGEST_ARRAY = 100_000_000  # values
+MOST_VALUES = 150_000_000  # of all arrays together; 01_MorphableModel.mat has 65 million
 
 
 def read_mat(path: Path, wanted: Sequence[str]) -> dict[str, np.ndarray]:
@@ -30,7 +30,7 @@ def read_mat(path: Path, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         for name in wanted:
             if name not in listed:
                 raise WrongFileError(f"has no array {name}; it holds {', '.join(sorted(listed)) or 'nothing'}")
-            check_values(math.prod(listed[name]), LARGEST_ARRAY, name)
+        check_together({name: math.prod(listed[name]) for name in wanted}, MOST_VALUES)
         found = loadmat(path, variable_names=list(wanted))
     except (WrongFileError, OSError):
         raise

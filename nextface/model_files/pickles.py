@@ -13,6 +13,7 @@ import pickle
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from nextface.model_files.limits import WrongFileError, check_size, check_values
 
 LARGEST_FILE = 512 << 20  # bytes; FLAME's take 50 to 110 MB
-LARGEST_ARRAY = 100_000_000  # values
+MOST_VALUES = 50_000_000  # of all arrays together; FLAME's have 7 million
 MOST_OPERATIONS = 1_000_000  # of the pickle's program; FLAME's have some hundreds
 CHUMPY = ("chumpy.ch", "chumpy.reordering", "chumpy.linalg")
 
@@ -37,6 +38,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     check_size(path, LARGEST_FILE)
     data = path.read_bytes()
     _check_program(data)
+    before = _made.set(0)
     try:
         found = _Reader(io.BytesIO(data), encoding="latin1").load()
         if not isinstance(found, dict):
@@ -46,6 +48,24 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # a forged pickle may fail anywhere in its program
         raise WrongFileError(f"is damaged ({type(error).__name__}: {error})") from None
+    finally:
+        _made.reset(before)
+
+
+_made: ContextVar[int] = ContextVar("made", default=0)  # values, of the file that is being read
+
+
+def _count(values: int, what: str) -> None:
+    """Note values that are about to be made: a short program may make the same thing again and again.
+
+    Raises
+    ------
+    WrongFileError: they are too many, alone or with what was made before.
+    """
+    check_values(values, MOST_VALUES, what)
+    made = _made.get() + values
+    check_values(made, MOST_VALUES, "all of it")
+    _made.set(made)
 
 
 def _check_program(data: bytes) -> None:
@@ -100,7 +120,7 @@ class _Array(metaclass=_Sealed):
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, columns_first, data = state
         count = math.prod(int(size) for size in shape)
-        check_values(count, LARGEST_ARRAY, "an array")
+        _count(count, "an array")
         dtype = kind.numpy()
         raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
         if len(raw) != count * dtype.itemsize:
@@ -144,7 +164,7 @@ class _Sparse(_State):
             values, inner, starts = (_array(parts[name]) for name in ("data", "indices", "indptr"))
         except (KeyError, TypeError, ValueError):
             raise WrongFileError("holds a sparse matrix without its parts") from None
-        check_values(rows * columns, LARGEST_ARRAY, "a sparse matrix")
+        _count(rows * columns, "a sparse matrix")
         dense = np.zeros((rows, columns))
         outer = columns if self.by_columns else rows
         if (
@@ -188,7 +208,18 @@ def _new_object(kind: Any, *_: Any) -> Any:
 
 def _encoded(text: str, how: str = "latin1") -> bytes:
     """Stands in for `_codecs.encode`, with which Python 3 writes bytes into old pickles."""
+    _count(len(text), "a text")
     return text.encode(how if how in ("latin1", "ascii", "utf-8") else "latin1")
+
+
+def _container(kind: Callable[..., Any]) -> Callable[..., Any]:
+    """Stands in for a container's class, which copies what it is called with."""
+
+    def made(*content: Any) -> Any:
+        _count(sum(len(one) for one in content), "a container")
+        return kind(*content)
+
+    return made
 
 
 class _Nothing(metaclass=_Sealed):
@@ -216,10 +247,10 @@ class _Function(metaclass=_Sealed):
 
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _Function(_encoded),
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _Function(_container(OrderedDict)),
     **{(module, "object"): _Nothing for module in ("builtins", "__builtin__")},
     **{
-        (module, name): kind
+        (module, name): _Function(_container(kind))
         for module in ("builtins", "__builtin__")
         for name, kind in (("dict", dict), ("list", list), ("tuple", tuple), ("set", set))
     },

@@ -70,6 +70,13 @@ def neutral_vertices(model: FaceModel, identity: Tensor) -> Tensor:
     return model.vertices(identity, model.expression_prior.mean[None].to(identity))
 
 
+def vertex_count(model: FaceModel) -> int:
+    """How many vertices a model has; its last ones may be in no triangle."""
+    nobody = torch.zeros(1, model.identity_size, device=model.triangles.device)
+    with torch.no_grad():
+        return neutral_vertices(model, nobody).shape[1]
+
+
 def _eye_centres(vertices: Tensor, regions: Mapping[str, Tensor]) -> dict[str, Tensor]:
     region = next((regions[name] for name in EYEBALLS if name in regions), None)
     if region is None:

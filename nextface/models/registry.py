@@ -22,6 +22,9 @@ class ModelEntry:
     help: str  # what it is, in some words for a list
     create: Callable[[str, str], Any]  # device, folder of the user's files -> `face_model.FaceModel`
     examine: Callable[[str], str]  # folder -> what works, for `nextface doctor`; raises what is wrong
+    offer: Callable[[], Any] | None = (
+        None  # -> `model_files.offer.Offer`, where the licence lets anybody fetch it
+    )
 
 
 @cache

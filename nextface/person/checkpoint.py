@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nextface.errors import CheckpointError
+from nextface.models.bases import vertex_count
 from nextface.models.face_model import FaceModel
 from nextface.person.checkpoint_contents import CheckpointContents
 from nextface.person.parameters import LIGHT_LOBES, Parameters
@@ -279,7 +280,7 @@ def _material(found: CheckpointContents, model: FaceModel) -> Material | None:
         return None
     place: tuple[int | None, ...] = (None, None)
     if len(found.shape("material_diffuse")) != 4 or model.uvs is None:
-        place = (int(model.triangles.max()) + 1,)
+        place = (vertex_count(model),)
     values: dict[str, Tensor] = {}
     for item in fields(Material):
         low, high = RANGES[item.name]
@@ -302,7 +303,7 @@ def _shape_deviation(found: CheckpointContents, model: FaceModel) -> Tensor | No
     """How sure stage 2 is of the shape, [V] mm; None where it did not tell."""
     if "shapeDeviation" not in found:
         return None
-    return torch.from_numpy(found.numbers("shapeDeviation", (int(model.triangles.max()) + 1,), 0, 1e6))
+    return torch.from_numpy(found.numbers("shapeDeviation", (vertex_count(model),), 0, 1e6))
 
 
 def _rig(found: CheckpointContents, photos: int) -> Rig | None:

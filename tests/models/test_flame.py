@@ -304,6 +304,9 @@ def hostile() -> Iterator[tuple[str, object, str]]:
     yield "cut short", lambda mark: pickle.dumps({"a": np.zeros(9)}, 2)[:-20], "no pickle"
     yield "counted bytes", lambda mark: b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"x.", "no pickle"
     yield "the memo", lambda mark: b"\x80\x02}r" + struct.pack("<I", 2**31) + b".", "absurd amount of memory"
+    yield "texts without end", texts, "all of it has 50,200,000 values"
+    yield "containers without end", containers, "all of it has 50,100,000 values"
+    yield "arrays without end", arrays_of_one_text, "all of it has 50,100,000 values"
     yield "a large array", lambda mark: {"weights": Large()}, "1,000,000,000,000 values"
     yield (
         "a class of this program",
@@ -316,6 +319,29 @@ def hostile() -> Iterator[tuple[str, object, str]]:
         "change this program",
     )
     yield "lists for an array", lambda mark: {"weights": Ch([[0.0] * 9] * 9)}, "where an array's values belong"  # type: ignore[arg-type]
+
+
+def again_and_again(content: bytes, call: bytes) -> bytes:
+    """A dictionary with a content, and with a list of what 600 calls make of it. Protocol 2, by hand."""
+    return b"\x80\x02}U\x01x" + content + b"q\x01sU\x01y](" + call * 600 + b"es."
+
+
+def texts(mark: Path) -> bytes:
+    text = b"X" + struct.pack("<I", 200_000) + b"a" * 200_000
+    return again_and_again(text, b"c_codecs\nencode\n(h\x01U\x06latin1tR")
+
+
+def containers(mark: Path) -> bytes:
+    return again_and_again(b"](" + b"K\x00" * 100_000 + b"e", b"c__builtin__\nlist\n(h\x01tR")
+
+
+def arrays_of_one_text(mark: Path) -> bytes:
+    values = b"B" + struct.pack("<I", 800_000) + bytes(800_000)
+    made = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntU\x01btR(I1\n(I100000\ntcnumpy\ndtype\n"
+        b"(U\x02f8I0\nI1\ntR(I3\nU\x01<NNNI-1\nI-1\nI0\ntbI00\nh\x01tb"
+    )
+    return again_and_again(values, made).replace(b"\x80\x02", b"\x80\x03", 1)
 
 
 class Large:

@@ -160,7 +160,7 @@ def test_a_file_too_large_is_not_read(folder: Path, tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_an_archive_without_its_arrays(tmp_path: Path) -> None:
-    np.savez(tmp_path / "ict_facekit.npz", neutral=np.zeros((VERTICES, 3)))
-    with pytest.raises(ModelError, match="no array 'uvs'; it holds neutral"):
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "FaceXModel").write_text("<html>Not found</html>")
+    with pytest.raises(ModelError, match="it is no folder"):
         load(tmp_path)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nextface.export.folder import map_material
 from nextface.fitting.tracking.track import Track, TrackedFrame
+from nextface.models.bases import vertex_count
 from nextface.scene import Material, Scene
 from nextface.scene.baking import sample_map
 from nextface.scene.colour import linear_to_srgb
@@ -63,8 +64,7 @@ def vertex_material(track: Track) -> Material:
     maps = map_material(person, LONGEST_SIDE) if material.is_mapped else None
     if maps is None or model.uvs is None or model.uv_triangles is None:
         return material
-    vertices = int(model.triangles.max()) + 1
-    uv = model.uvs.new_zeros(vertices, 2)
+    uv = model.uvs.new_zeros(vertex_count(model), 2)
     uv[model.triangles.flatten()] = model.uvs[model.uv_triangles.flatten()]
     return Material(*(sample_map(values, uv) for values in (maps.diffuse, maps.specular, maps.roughness)))
 

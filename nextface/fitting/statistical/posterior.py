@@ -23,6 +23,7 @@ from torch import Tensor
 from nextface.fitting.statistical.normal_equations import NormalEquations
 from nextface.fitting.statistical.unknowns import UnknownLayout
 from nextface.fitting.terms.elimination import GroupEquations, marginal
+from nextface.models.bases import vertex_count
 from nextface.models.face_model import FaceModel
 
 BLOCK = 4096  # vertices at a time
@@ -84,7 +85,7 @@ def similarity_motions(vertices: Tensor) -> Tensor:
 
 def face_of(model: FaceModel) -> Tensor:
     """[V] bool, the skin of the face; all vertices of a model that does not say which those are."""
-    everything = torch.ones(int(model.triangles.max()) + 1, dtype=torch.bool, device=model.triangles.device)
+    everything = torch.ones(vertex_count(model), dtype=torch.bool, device=model.triangles.device)
     regions: Mapping[str, Tensor] = model.regions
     chosen = everything.clone()
     for name in ("face", "skin"):

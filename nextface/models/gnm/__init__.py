@@ -8,6 +8,7 @@ from nextface.models.gnm.files import NAME
 from nextface.models.registry import ModelEntry
 
 if TYPE_CHECKING:
+    from nextface.model_files.offer import Offer
     from nextface.models.skinned_head import SkinnedHead
 
 
@@ -22,9 +23,16 @@ def _examine(folder: str) -> str:
     return f"{model.identity_size} identity components, {len(model.component_names)} of expression."
 
 
+def _offer() -> Offer:
+    from nextface.models.gnm.files import OFFER
+
+    return OFFER
+
+
 MODEL = ModelEntry(
     name=NAME,
     help="GNM Head 3, a file you fetch",
     create=_create,
     examine=_examine,
+    offer=_offer,
 )

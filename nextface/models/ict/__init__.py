@@ -8,6 +8,7 @@ from nextface.models.ict.files import NAME
 from nextface.models.registry import ModelEntry
 
 if TYPE_CHECKING:
+    from nextface.model_files.offer import Offer
     from nextface.models.linear_head import LinearHead
 
 
@@ -22,9 +23,16 @@ def _examine(folder: str) -> str:
     return f"{model.identity_size} identity shapes, {len(model.expression_names)} expressions."
 
 
+def _offer() -> Offer:
+    from nextface.models.ict.files import OFFER
+
+    return OFFER
+
+
 MODEL = ModelEntry(
     name=NAME,
     help="ICT-FaceKit, a folder you fetch",
     create=_create,
     examine=_examine,
+    offer=_offer,
 )

@@ -24,9 +24,9 @@ from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.ict.files import FILES, NAME
 from nextface.models.linear_head import LinearHead
 from nextface.surfaces.mirror import mirror_image
-from nextface.system.archive import MAX_BYTES, ArchiveError, read_arrays
+from nextface.surfaces.uv_layout import Place, placed
 
-FORMAT = "2"  # of what is kept; raise it when files are read differently
+FORMAT = "3"  # of what is kept; raise it when files are read differently
 MILLIMETRES = 10.0  # of ICT's unit
 AVERAGE = "generic_neutral_mesh.obj"
 VERTICES = 26_719
@@ -48,12 +48,12 @@ SOLID = ("face", "head", "mouth", "eye_sockets", "gums", "teeth", "left eye", "r
 # Where UVs go: from a unit square of the files (a tile, counted along u) to a square of the map by its lower
 # left corner and side. The face gets most of the map; what is hardly seen shares the rest. Eyes share a tile.
 TILES = {
-    0: (0.0, 0.25, 0.75),  # face
-    1: (0.755, 0.755, 0.245),  # head, mouth, eye sockets
-    2: (0.755, 0.505, 0.245),  # gums, tongue
-    3: (0.755, 0.255, 0.245),  # teeth
+    0: Place(0.0, 0.25, 0.75),  # face
+    1: Place(0.755, 0.755, 0.245),  # head, mouth, eye sockets
+    2: Place(0.755, 0.505, 0.245),  # gums, tongue
+    3: Place(0.755, 0.255, 0.245),  # teeth
 }
-EYES = {"left eye": (0.005, 0.005, 0.24), "right eye": (0.255, 0.005, 0.24)}
+EYES = {"left eye": Place(0.005, 0.005, 0.24), "right eye": Place(0.255, 0.005, 0.24)}
 REGIONS = {  # of those that the parts tell
     "mouth": ("mouth", "gums", "teeth"),
     "eye_sockets": ("eye_sockets",),
@@ -74,9 +74,8 @@ def load_ict(folder: str) -> LinearHead:
     ModelError: what is there is not it.
     """
     (path,) = found_or_advice(NAME, folder, [FILES])
-    files = [path, *sorted(path.glob("*.obj"))] if path.is_dir() else [path]
-    largest = LARGEST_FILE if path.is_dir() else MAX_BYTES
-    arrays = converted(NAME, FILES, files, FORMAT, largest, lambda: _read(path))
+    files = [path, *sorted(path.glob("*.obj"))]
+    arrays = converted(NAME, FILES, files, FORMAT, LARGEST_FILE, lambda: _read(path))
     regions = {
         name: torch.from_numpy(np.isin(arrays["part"], [list(ENDS).index(one) for one in parts]))
         for name, parts in REGIONS.items()
@@ -102,9 +101,9 @@ def _read(path: Path) -> Arrays:
 
     Raises
     ------
-    WrongFileError, ArchiveError: what is wrong with them.
+    WrongFileError: what is wrong with them.
     """
-    average, identities, expressions = _from_archive(path) if path.is_file() else _from_folder(path)
+    average, identities, expressions = _from_folder(path)
     if len(average.vertices) != VERTICES:
         raise WrongFileError(f"has a mean face of {len(average.vertices):,} vertices, not {VERTICES:,}")
     if not len(average.uvs):
@@ -136,6 +135,8 @@ def _read(path: Path) -> Arrays:
 
 def _from_folder(folder: Path) -> tuple[ObjMesh, list[np.ndarray], dict[str, np.ndarray]]:
     """The mean face, offsets [V, 3] of each identity shape, and of each expression by its name."""
+    if not folder.is_dir():
+        raise WrongFileError("is no folder")
     if not (folder / AVERAGE).is_file():
         raise WrongFileError(f"has no {AVERAGE}")
     average = read_obj(folder / AVERAGE)
@@ -161,30 +162,6 @@ def _from_folder(folder: Path) -> tuple[ObjMesh, list[np.ndarray], dict[str, np.
     return average, identities, expressions
 
 
-def _from_archive(path: Path) -> tuple[ObjMesh, list[np.ndarray], dict[str, np.ndarray]]:
-    """The same from an archive (.npz) of arrays in ICT's unit.
-
-    It holds `neutral` [V, 3], `uvs` [T, 2], `polygons` and `uv_polygons` [Q, 4] (triangles repeat their last
-    corner), `identity` [K, V, 3], `expression` [E, V, 3] and `expression_names` [E].
-    """
-    stored = read_arrays(path)
-    try:
-        average = ObjMesh(
-            stored["neutral"].astype(np.float32),
-            stored["uvs"].astype(np.float32),
-            stored["polygons"].astype(np.int64),
-            stored["uv_polygons"].astype(np.int64),
-        )
-        identities, moods = stored["identity"], stored["expression"]
-        names = stored["expression_names"].tolist()
-    except KeyError as error:
-        raise ArchiveError(f"holds no array {error}; it holds {', '.join(stored)}") from None
-    shape = average.vertices.shape
-    if identities.shape[1:] != shape or moods.shape != (len(names), *shape):
-        raise ArchiveError("holds shapes of different meshes")
-    return average, list(identities.astype(np.float32)), dict(zip(names, moods.astype(np.float32), strict=True))
-
-
 def _arkit(expressions: Mapping[str, np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
     """Names and offsets of the expressions by ARKit's names, which have brows and cheeks in one piece."""
     merged = {name: np.sum([expressions[side] for side in sides], 0) for name, sides in MERGED.items()
@@ -199,18 +176,10 @@ def _arkit(expressions: Mapping[str, np.ndarray]) -> tuple[list[str], list[np.nd
 def _packed(uvs: np.ndarray, uv_triangles: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One layout of all tiles: UVs [T, 2] and triangles [F, 3] of those that lie in `part` [F]."""
     tile = np.floor(uvs[uv_triangles].mean(1)[:, 0]).astype(int)
-    numbers = list(ENDS)
-    groups = {number: (tile == number, number, place) for number, place in TILES.items()}
-    for name, place in EYES.items():
-        of_eye = part == numbers.index(name)
-        groups[0] = (groups[0][0] & ~of_eye, *groups[0][1:])
-        groups[len(groups)] = (of_eye, 0, place)
-    if not np.stack([chosen for chosen, _, _ in groups.values()]).any(0).all():
+    eyes = {name: part == list(ENDS).index(name) for name in EYES}
+    skin = ~np.any(list(eyes.values()), axis=0)
+    parts = [(skin & (tile == number), place) for number, place in TILES.items()]
+    parts += [(eyes[name], place) for name, place in EYES.items()]
+    if not np.any([chosen for chosen, _ in parts], axis=0).all():
         raise WrongFileError("has texture coordinates outside the tiles of its solid parts")
-    placed, packed, total = [], np.empty_like(uv_triangles), 0
-    for chosen, number, (left, low, side) in groups.values():
-        used, inverse = np.unique(uv_triangles[chosen], return_inverse=True)
-        placed.append((uvs[used] - [number, 0]) * side + [left, low])
-        packed[chosen] = inverse.reshape(-1, 3) + total
-        total += len(used)
-    return np.concatenate(placed).astype(np.float32), packed
+    return placed(uvs, uv_triangles, parts)

@@ -89,6 +89,7 @@ def set_up(extra: str) -> None:
     add_llvm()
     if extra == "dev":
         add_chromium()
+        add_node()
     stamp(extra).write_text(state)
 
 
@@ -142,18 +143,32 @@ def add_llvm() -> None:
 
 def add_chromium() -> None:
     """Install a Chromium for the tests of pages where there is none: Debian's as root, else Playwright's."""
-    if any(map(shutil.which, CHROMIUM)):
+    if any(map(shutil.which, CHROMIUM)) or added_by_apt("chromium"):
         return
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-qq"], env=quiet)
-        if subprocess.run([*APT_INSTALL, "chromium"], env=quiet).returncode == 0:
-            return
     if run("-m", "playwright", "install", "--only-shell", "chromium", check=False):
         print(
             "There is no Chromium, so the tests of pages will fail. On Debian: sudo apt install chromium",
             flush=True,
         )
+
+
+def add_node() -> None:
+    """Install Node.js, on which Khronos' glTF validator runs, where there is none: Debian's, as root."""
+    if not (shutil.which("node") and shutil.which("npm")) and not added_by_apt("nodejs", "npm"):
+        print(
+            "There is no Node.js with npm, so tests with the glTF validator will be skipped. On Debian: "
+            "sudo apt install nodejs npm",
+            flush=True,
+        )
+
+
+def added_by_apt(*packages: str) -> bool:
+    """Install Debian's packages; whether that was possible, as it is for root alone."""
+    if not (hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get")):
+        return False
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], env=quiet)
+    return subprocess.run([*APT_INSTALL, *packages], env=quiet).returncode == 0
 
 
 def fingerprint() -> str:

@@ -8,9 +8,8 @@ Without a result folder, the portrait is reconstructed first, with the default s
     result.png    the panels of a result folder
     gallery.jpg   photo and fit; the head turned, in other light, with other expressions: ray-traced
     report.jpg    the report in a browser, as tests/helpers/results/browser.py starts it
-    views.png     the photo's view ray-traced and in the report's 3D view, and four times their difference
 
-Prints how near the last two are to each other.
+tools/compare_programs.py draws the same head in other programs.
 """
 
 from __future__ import annotations
@@ -29,9 +28,8 @@ from PIL import Image
 import renderers
 from nextface import reconstruct
 from nextface.export.films.moves import resized, with_expression, with_head_turned
-from nextface.export.pictures import encode, over_backdrop, over_black, psnr
+from nextface.export.pictures import encode, over_backdrop
 from nextface.export.report.page import REPORT, write_report
-from nextface.export.report.pictures import difference
 from nextface.export.saved.result import SavedResult, load_result
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Environment, Scene
@@ -43,7 +41,6 @@ PORTRAIT = ROOT / "nextface" / "data" / "astronaut.png"
 IMAGES = ROOT / "docs" / "images"
 SIDE = 300  # pixels of a picture in the gallery
 SAMPLES = 256
-VIEWS_SIDE = 480  # pixels of each picture of views.png, in which the photo's frame is enlarged
 WINDOW = [((-1.0, 0.25, 0.35), (0.86, 0.95, 1.0), 1.0), ((1.0, 0.0, 0.5), (1.0, 0.95, 0.9), 0.12)]
 SUNSET = [((1.0, 0.12, 0.3), (1.0, 0.55, 0.25), 1.0), ((0.0, 1.0, 0.1), (0.35, 0.5, 1.0), 0.4)]
 AT_REST: dict[str, float] = {}
@@ -110,28 +107,18 @@ def expressed(person: Reconstruction, mood: dict[str, float]) -> Reconstruction:
 
 
 def browse(result: SavedResult) -> None:
-    """The report in a browser, and its 3D view beside the ray tracer."""
+    """The report in a browser."""
     sys.path.insert(0, str(ROOT / "tests" / "helpers" / "results"))
-    from browser import chromium, photo_frame
+    from browser import chromium
 
     report = result.folder / REPORT
     if not report.is_file():
         write_report(result.reconstruction)
-    traced = result.picture("reconstruction")
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 760})
         page.goto(report.resolve().as_uri())
         page.wait_for_selector("#viewer.ready")
-        shown = photo_frame(page, traced.shape[1], traced.shape[0])
         page.screenshot(path=IMAGES / "report.jpg", type="jpeg", quality=85)
-    both = (traced[..., 3] == 255) & (shown[..., 3] == 255)
-    ours, theirs = over_black(traced) * both[..., None], shown[..., :3] * both[..., None]
-    views = np.concatenate([ours, theirs, difference(ours, theirs)], 1)
-    size = (3 * VIEWS_SIDE, VIEWS_SIDE * views.shape[0] * 3 // views.shape[1])
-    Image.fromarray(views).resize(size, Image.Resampling.LANCZOS).save(IMAGES / "views.png")
-    fitted = result.picture("mask") > 0
-    for what, mask in {"the fitted skin": fitted, "the whole head": both}.items():
-        print(f"3D view against ray tracer over {what}: {psnr(theirs, ours, mask & both):.1f} dB")
 
 
 if __name__ == "__main__":

@@ -262,9 +262,44 @@ def test_everything_has_a_name(page: Page) -> None:
     assert not nameless
 
 
+def test_tab_goes_through_the_page_and_shows_where_it_is(page: Page) -> None:
+    page.locator("h1").evaluate("one => { one.tabIndex = -1; one.focus(); }")
+    stops = []
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(
+            """() => {
+              const one = document.activeElement;
+              const shown = getComputedStyle(one).opacity === "0" ? one.closest("label, .stage") : one;
+              return {
+                tag: one.tagName,
+                key: one.id || one.name || one.innerText,
+                place: [...document.querySelectorAll("*")].indexOf(one),
+                outline: parseFloat(getComputedStyle(shown).outlineWidth)
+                  * (getComputedStyle(shown).outlineStyle !== "none"),
+              };
+            }"""
+        )
+        if stop["tag"] == "BODY":
+            break
+        stops.append(stop)
+    assert stop["tag"] == "BODY", "no trap on the way"
+    assert {"canvas", "light", "turn", "mode", "shadows", "atRest", "left0"} <= {stop["key"] for stop in stops}
+    places = [stop["place"] for stop in stops]
+    assert places == sorted(places)
+    assert min(stop["outline"] for stop in stops) >= 2
+
+
 def test_narrow_screens_scroll_in_one_direction_alone(browser: Browser, folder: Path) -> None:
     width = 360
     with opened(browser, (folder / REPORT).as_uri(), width, 740, dark=True) as narrow:
         narrow.wait_for_selector("#viewer.ready")
         assert narrow.evaluate("document.documentElement.scrollWidth") <= width
         assert narrow.locator("#canvas").bounding_box()["width"] > 0.9 * (width - 24)  # type: ignore[index]
+        low = narrow.evaluate(  # for fingers; what has a label is pressed by it
+            """() => [...document.querySelectorAll("button, input, summary")]
+              .map((one) => one.labels?.[0] ?? one)
+              .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 38)
+              .map((one) => one.outerHTML.slice(0, 80))"""
+        )
+        assert not low

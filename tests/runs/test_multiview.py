@@ -17,7 +17,9 @@ from benchmarks.rigs import off
 from nextface import cli
 from nextface.cameras.reading import read_cameras
 from nextface.cameras.transforms import write_transforms
+from nextface.export.saved.result import load_result
 from nextface.models import create as create_model
+from nextface.scene.geometry import rotation_vector
 
 SIZE = 96
 QUICK = ["--set", "renderer=vertex", "--set", "device=cpu", "--set", f"maxResolution={SIZE}"]
@@ -46,6 +48,17 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path, l
     return photos, points, folder / "transforms.json", views
 
 
+def assert_read_back(folder: Path) -> None:
+    """What is read of a result folder is what its files tell of every photo."""
+    read = load_result(folder).reconstruction
+    for photo in range(2):
+        scene = json.loads((folder / f"scene_{photo}.json").read_text())
+        camera = read.camera(photo)
+        np.testing.assert_allclose(camera.translation[0], scene["translation"], rtol=1e-5)
+        np.testing.assert_allclose(rotation_vector(camera.turn[0]), scene["rotation"], atol=1e-5)
+        np.testing.assert_allclose(read.light_coefficients()[photo], scene["sh"]["coefficients"], atol=1e-5)
+
+
 def test_known_cameras_share_one_pose_and_the_head_tells_their_unit(taken, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     photos, points, cameras, views = taken
     said = run(photos, "--output", tmp_path, "--cameras", cameras, "--landmarks", points)
@@ -65,6 +78,7 @@ def test_known_cameras_share_one_pose_and_the_head_tells_their_unit(taken, tmp_p
         rows = slice(band**2, (band + 1) ** 2)
         powers = [np.linalg.norm(light[rows]) for light in lights]
         assert math.isclose(*powers, rel_tol=1e-4)
+    assert_read_back(folder)
     resumed = tmp_path / "resumed"
     checkpoint = folder / "checkpoints" / "stage2.npz"
     run(photos, "--output", resumed, "--cameras", cameras, "--landmarks", points, "--checkpoint", checkpoint)
@@ -84,6 +98,7 @@ def test_unknown_places_are_found_from_the_face(taken, tmp_path: Path) -> None: 
     assert degrees < 2.5 and abs(scale) < 8 and places < 40  # mm, at 760 mm
     scene = json.loads((tmp_path / "photos" / "scene_0.json").read_text())
     assert not scene["rig"]["known"]
+    assert_read_back(tmp_path / "photos")
 
 
 def test_what_contradicts_is_told(taken, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -17,8 +17,7 @@ export async function draw({ glb, faces, view, projection, width, height }) {
   scene.environment = new PMREMGenerator(renderer).fromCubemap(light).texture;
   scene.add((await new GLTFLoader().loadAsync(glb)).scene);
   const camera = new PerspectiveCamera();
-  camera.matrixAutoUpdate = false;
-  camera.matrix.copy(new Matrix4().set(...view).invert());
+  camera.applyMatrix4(new Matrix4().set(...view).invert());
   camera.projectionMatrix.set(...projection);
   camera.projectionMatrixInverse.copy(camera.projectionMatrix).invert();
   renderer.render(scene, camera);

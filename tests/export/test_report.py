@@ -299,7 +299,7 @@ def test_narrow_screens_scroll_in_one_direction_alone(browser: Browser, folder: 
         low = narrow.evaluate(  # for fingers; what has a label is pressed by it
             """() => [...document.querySelectorAll("button, input, summary")]
               .map((one) => one.labels?.[0] ?? one)
-              .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 38)
+              .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 40)
               .map((one) => one.outerHTML.slice(0, 80))"""
         )
         assert not low

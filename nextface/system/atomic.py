@@ -64,6 +64,7 @@ def filling(folder: Path) -> Iterator[Path]:
     ------
     OutputError: if the folder cannot be made or written.
     """
+    new = not folder.exists()
     made_folder(folder)
     sweep(folder)
     try:
@@ -88,6 +89,9 @@ def filling(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(handle)
         lock.unlink(missing_ok=True)
+        if new:
+            with suppress(OSError):
+                folder.rmdir()  # fails, and is left, where anything is in it
 
 
 def made_folder(folder: Path) -> Path:

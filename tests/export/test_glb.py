@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from nextface.export.formats.gltf.head import write_glb
+from nextface.export.head.normals import smooth_normals
 from nextface.export.saved.result import SavedResult
 from nextface.models.bases import sphere_centre
 from nextface.person.parameters import LIGHT_LOBES, Parameters
@@ -161,6 +162,12 @@ def test_maps_say_the_fitted_reflectance(document: pygltflib.GLTF2, result: Save
     base = srgb_to_linear(picture(document, surface.baseColorTexture.index))
     kept = (1 - maps.specular[0].numpy()) * base  # what a target with (1 - F) draws facing the light
     np.testing.assert_allclose(kept, maps.diffuse[0], rtol=0.02, atol=0.006)
+
+
+def test_the_normal_map_is_told(document: pygltflib.GLTF2, result: SavedResult) -> None:
+    stored = picture(document, document.materials[0].normalTexture.index)
+    wanted = (smooth_normals(result.reconstruction, MAPS) + 1) / 2
+    np.testing.assert_allclose(stored, wanted, atol=0.5 / 255 + 1e-6)
 
 
 def test_uvs_and_tangents_agree_with_finite_differences(document: pygltflib.GLTF2) -> None:

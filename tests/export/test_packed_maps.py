@@ -65,6 +65,15 @@ def test_pngs_hold_the_maps_to_half_a_step(
     np.testing.assert_allclose(f0[..., None], maps.specular[0], atol=0.08 * tolerance)
 
 
+def test_green_points_up_or_down_the_normal_map(exported: Path) -> None:
+    up, down = (exr(exported / "exr" / f"normal{name}.exr", "RGB") for name in ("OpenGL", "DirectX"))
+    np.testing.assert_allclose(up[..., 1], 1 - down[..., 1], atol=1e-6)
+    assert (up[..., ::2] == down[..., ::2]).all()
+    assert up[..., 1].std() > 1e-3, "it is not flat"
+    np.testing.assert_allclose(np.linalg.norm(2 * up - 1, axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose(png(exported / "16" / "normalDirectX.png"), down, atol=1e-5)
+
+
 def test_exrs_hold_linear_floats(exported: Path, result: SavedResult) -> None:
     maps = result.reconstruction.material
     assert maps is not None

@@ -74,7 +74,12 @@ def test_the_camera_sees_the_head_where_the_photo_does(stage: Usd.Stage, result:
 def test_the_surface_reads_maps_and_the_dome_the_light(stage: Usd.Stage) -> None:
     surface = UsdShade.Shader(under_root(stage, "skin").GetChild("surface"))
     assert surface.GetInput("useSpecularWorkflow").Get() == 1
-    for name, space in (("diffuseColor", "sRGB"), ("specularColor", "raw"), ("roughness", "raw")):
+    for name, space in (
+        ("diffuseColor", "sRGB"),
+        ("specularColor", "raw"),
+        ("roughness", "raw"),
+        ("normal", "raw"),
+    ):
         (source,), _ = surface.GetInput(name).GetConnectedSources()
         texture = UsdShade.Shader(source.source.GetPrim())
         assert texture.GetInput("sourceColorSpace").Get() == space

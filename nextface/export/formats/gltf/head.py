@@ -18,6 +18,7 @@ from torch import Tensor
 from nextface.export.files import png
 from nextface.export.formats.gltf.document import Document
 from nextface.export.head.motion import HeadMotion
+from nextface.export.head.normals import encoded_normals, smooth_normals
 from nextface.export.head.posable import PosableHead, PosablePart, posable_head
 from nextface.export.head.surface import INDEX_OF_REFRACTION, exported_maps, under_fresnel
 from nextface.person.reconstruction import Reconstruction
@@ -121,6 +122,7 @@ def _material(document: Document, reconstruction: Reconstruction, resolution: in
         ]
         return values.diffuse[0]
     pictures = {name: png(values) for name, values in gltf_maps(maps).items()}
+    bent = png(encoded_normals(smooth_normals(reconstruction, maps.diffuse.shape[1])))
     surface = gltf.PbrMetallicRoughness(
         metallicFactor=0.0,
         baseColorTexture=document.texture("baseColor", pictures["baseColor"]),
@@ -128,7 +130,10 @@ def _material(document: Document, reconstruction: Reconstruction, resolution: in
     )
     coloured = document.texture("specularColor", pictures["specularColor"])
     extensions = {SPECULAR: {"specularColorTexture": {"index": coloured.index}}, IOR: ior}
-    document.gltf.materials = [gltf.Material(name="skin", pbrMetallicRoughness=surface, extensions=extensions)]
+    normals = gltf.NormalMaterialTexture(index=document.texture("normal", bent).index)
+    document.gltf.materials = [
+        gltf.Material(name="skin", pbrMetallicRoughness=surface, normalTexture=normals, extensions=extensions)
+    ]
     return None
 
 

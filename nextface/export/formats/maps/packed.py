@@ -12,6 +12,7 @@ import numpy as np
 
 from nextface.errors import ResultError
 from nextface.export.files import write_exr, write_png
+from nextface.export.head.normals import encoded_normals, smooth_normals
 from nextface.export.head.surface import exported_maps, under_fresnel
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Material
@@ -20,9 +21,11 @@ from nextface.scene.reflectance import SPECULAR_RANGE
 
 COLOURS = ("baseColor", "baseColorUnderFresnel", "specularColor")  # sRGB-encoded in a PNG, else all is linear
 
+NORMALS = {"OpenGL": False, "DirectX": True}  # whether green points down the map
+
 
 def write_packed_maps(folder: Path, reconstruction: Reconstruction, resolution: int | None, depth: str) -> None:
-    """Write all of `packed_maps` as PNG of 8 or 16 bits, or as OpenEXR.
+    """Write all of `packed_maps` and both normal maps as PNG of 8 or 16 bits, or as OpenEXR.
 
     Raises
     ------
@@ -34,7 +37,9 @@ def write_packed_maps(folder: Path, reconstruction: Reconstruction, resolution: 
             f"The face model '{reconstruction.model.name}' has no UV coordinates, so there are no maps. "
             "Its colours are in the formats glb and ply, at the vertices."
         )
-    for name, values in packed_maps(maps).items():
+    normals = smooth_normals(reconstruction, maps.diffuse.shape[1])
+    bent = {f"normal{name}": encoded_normals(normals, down) for name, down in NORMALS.items()}
+    for name, values in (packed_maps(maps) | bent).items():
         if depth == "exr":
             write_exr(folder / f"{name}.exr", values)
         else:

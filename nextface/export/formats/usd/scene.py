@@ -18,6 +18,7 @@ from nextface.errors import OutputError
 from nextface.export.files import write_exr, write_png
 from nextface.export.formats.usd.surface import MAP_FILES, add_coloured_material, add_material, surface_maps
 from nextface.export.head.light import light_of_head
+from nextface.export.head.normals import smooth_normals
 from nextface.export.head.posable import METRES, PosableHead, PosablePart, posable_head
 from nextface.export.head.surface import exported_maps
 from nextface.person.reconstruction import Reconstruction
@@ -62,8 +63,10 @@ def _write_files(
     """Write maps and light; returns their names by what they are: "light" and, with UVs, those of MAP_FILES."""
     maps = exported_maps(reconstruction, resolution)
     names = {kind: f"{prefix}{kind}.png" for kind in MAP_FILES} if maps else {}
-    for kind, values in (surface_maps(maps) if maps else {}).items():
-        write_png(folder / names[kind], values)
+    if maps is not None:
+        normals = smooth_normals(reconstruction, maps.diffuse.shape[1])
+        for kind, values in surface_maps(maps, normals).items():
+            write_png(folder / names[kind], values)
     names["light"] = f"{prefix}light.exr"
     write_exr(folder / names["light"], light_of_head(reconstruction, photo).radiance[0].cpu().numpy())
     return names

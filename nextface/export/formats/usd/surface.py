@@ -6,23 +6,30 @@ from collections.abc import Mapping
 
 import numpy as np
 from pxr import Gf, Sdf, Usd, UsdShade
+from torch import Tensor
 
+from nextface.export.head.normals import encoded_normals
 from nextface.export.head.surface import under_fresnel
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Material
 from nextface.scene.colour import linear_to_srgb
 from nextface.scene.reflectance import SPECULAR_RANGE
 
-MAP_FILES = ("diffuse", "specular", "roughness")
-_COLOURS = {"diffuse": "diffuseColor", "specular": "specularColor"}  # inputs of the surface that take colours
+MAP_FILES = ("diffuse", "specular", "roughness", "normal")
+_TRIPLES = {  # inputs of the surface that take three numbers
+    "diffuse": ("diffuseColor", Sdf.ValueTypeNames.Color3f),
+    "specular": ("specularColor", Sdf.ValueTypeNames.Color3f),
+    "normal": ("normal", Sdf.ValueTypeNames.Normal3f),
+}
 
 
-def surface_maps(maps: Material) -> dict[str, np.ndarray]:
+def surface_maps(maps: Material, normals: Tensor) -> dict[str, np.ndarray]:
     """Values in [0, 1] for the files of MAP_FILES: diffuse is sRGB-encoded, specular is F0 / 0.08."""
     return {
         "diffuse": linear_to_srgb(under_fresnel(maps).diffuse[0].double().numpy()),
         "specular": (maps.specular[0] / SPECULAR_RANGE[1]).numpy().repeat(3, -1),
         "roughness": maps.roughness[0, ..., 0].numpy(),
+        "normal": encoded_normals(normals),
     }
 
 
@@ -45,9 +52,13 @@ def add_material(stage: Usd.Stage, path: Sdf.Path, files: Mapping[str, str]) -> 
         if kind == "specular":
             most = SPECULAR_RANGE[1]
             texture.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(most, most, most, 1))
-        if kind in _COLOURS:
-            colour = texture.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
-            surface.CreateInput(_COLOURS[kind], Sdf.ValueTypeNames.Color3f).ConnectToSource(colour)
+        if kind == "normal":
+            texture.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(2, 2, 2, 1))
+            texture.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(-1, -1, -1, 0))
+        if kind in _TRIPLES:
+            name, taken = _TRIPLES[kind]
+            triple = texture.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
+            surface.CreateInput(name, taken).ConnectToSource(triple)
         else:
             value = texture.CreateOutput("r", Sdf.ValueTypeNames.Float)
             surface.CreateInput(kind, Sdf.ValueTypeNames.Float).ConnectToSource(value)

@@ -14,7 +14,6 @@ tools/compare_programs.py draws the same head in other programs.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -61,7 +60,8 @@ def main() -> None:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else reconstruct(PORTRAIT, name).folder
         assert folder is not None, "a run that ended well has written its folder"
         result = load_result(folder)
-        shutil.copyfile(folder / "render_0.png", IMAGES / "result.png")
+        with Image.open(folder / "render_0.png") as panels:
+            panels.save(IMAGES / "result.png", optimize=True)
         renderer = renderers.create("mitsuba")
         row = np.concatenate(list(gallery(result, renderer)), 1)
         Image.fromarray(row).save(IMAGES / "gallery.jpg", quality=88)

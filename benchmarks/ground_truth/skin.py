@@ -103,6 +103,11 @@ def paint(head: Head, landmarks: Array, tone: str, seed: int) -> Paint:
     melanin += _scattered(points, on_skin, where, int(900 * freckled), (0.5, 1.3), (0.15, 0.55), random)
     melanin += _scattered(points, on_skin, None, int(random.integers(6, 24)), (0.7, 1.8), (0.8, 2.2), random)
     blood += _scattered(points, on_skin, None, int(random.integers(4, 30)), (0.9, 2.2), (0.2, 0.7), random)
+    # How much of the light comes back at all: horn, collagen, pores. It has hardly any hue.
+    scattering = 0.15 * layered_noise(points, (95, 55), noise_seed()) + 0.08 * layered_noise(
+        points, (24, 14), noise_seed()
+    )
+    scattering += 0.03 * layered_noise(points, (2.0, 1.0), noise_seed())
     wrinkled = 0.5 + 0.35 * gradient_noise(points, np.array([1.2, 7.0, 3.0]), noise_seed())
     blood += lips * (random.uniform(0.45, 0.8) + 0.12 * wrinkled)
     melanin += lips * random.uniform(0.0, 0.2)
@@ -111,7 +116,8 @@ def paint(head: Head, landmarks: Array, tone: str, seed: int) -> Paint:
     base = lab_to_linear(np.array(mean) + np.array(spread) * random.normal(size=3))
     # Blood absorbs least where melanin hides it.
     strength = {"light": 1.0, "medium": 0.85, "dark": 0.6}[tone]
-    colour = base * np.exp(-melanin[:, None] * MELANIN - strength * blood[:, None] * BLOOD)
+    absorbed = melanin[:, None] * MELANIN + strength * blood[:, None] * BLOOD
+    colour = base * np.exp(-absorbed - scattering[:, None])
 
     # What grows out of it
     lightness = {"light": random.uniform(0, 1), "medium": random.uniform(0, 0.3), "dark": 0.0}[tone]

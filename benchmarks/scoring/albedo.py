@@ -15,6 +15,8 @@ from nextface.scene.baking import sample_map
 from nextface.scene.colour import linear_to_srgb
 from nextface.scene.raster import interpolate, rasterize_scene
 
+DARKEST = 1e-3  # albedo below which a hue would be noise
+
 
 @dataclass(frozen=True)
 class AlbedoScore:
@@ -22,6 +24,8 @@ class AlbedoScore:
 
     error: float  # root mean square error after one gain, over the truth's mean
     flat: float  # the same of the best single colour
+    hue: float  # root mean square error of log R/G, without gain
+    flat_hue: float  # the same of the best single hue
     gain: float  # that was given to the reconstruction
     tone: float  # degrees, individual typology angle, without gain
     true_tone: float  # degrees
@@ -45,9 +49,12 @@ def score_albedo(found: np.ndarray, true: np.ndarray) -> AlbedoScore:
     """Albedo [P, 3] against the truth's at the same P pixels."""
     true = true.astype(float)
     gain, level = best_gain(found, true), float(true.mean())
+    hue, true_hue = (np.log(colour[:, 0] / colour[:, 1]) for colour in (np.maximum(found, DARKEST), true))
     return AlbedoScore(
         error=_root_mean_square(gain * found - true) / level,
         flat=_root_mean_square(true.mean(0) - true) / level,
+        hue=_root_mean_square(hue - true_hue),
+        flat_hue=_root_mean_square(true_hue.mean() - true_hue),
         gain=gain,
         tone=typology_angle(found.mean(0)),
         true_tone=typology_angle(true.mean(0)),

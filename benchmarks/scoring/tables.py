@@ -39,6 +39,7 @@ COLUMNS = (
     Column("camera, %", lambda row: 100 * abs(row["geometry"]["camera"]), "{:.1f}"),
     Column("landmarks, %", lambda row: 100 * row["landmarks"], "{:.1f}"),
     Column("albedo", lambda row: row["albedo"]["error"], "{:.3f}"),
+    Column("hue", lambda row: row["albedo"]["hue"], "{:.3f}"),
     Column("ITA, degrees", tone_error, "{:.1f}"),
     Column("light, matt", lambda row: row["light"]["diffuse"], "{:.3f}"),
     Column("light, glossy", lambda row: row["light"]["glossy"], "{:.3f}"),
@@ -72,8 +73,12 @@ def row_table(cases: Sequence[Case]) -> str:
         )
         cells = [column.written.format(mean(map(column.value, rows))) for column in COLUMNS]
         lines.append([name, *cells, f"{100 * worst:+.0f} %"])
-    flat = f"{mean(case['rows'][FINAL]['albedo']['flat'] for case in cases):.3f}"
-    lines.append([FLAT, *(flat if column.title == "albedo" else "-" for column in COLUMNS), "-"])
+    albedos = [case["rows"][FINAL]["albedo"] for case in cases]
+    flat = {
+        title: f"{mean(albedo[key] for albedo in albedos):.3f}"
+        for title, key in (("albedo", "flat"), ("hue", "flat_hue"))
+    }
+    lines.append([FLAT, *(flat.get(column.title, "-") for column in COLUMNS), "-"])
     return markdown(["row", *(column.title for column in COLUMNS), "worst head"], lines)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nextface.scene import Scene
+from nextface.scene import Mesh, Scene
 from nextface.scene.baking import bilinear_weights
 from nextface.scene.raster import rasterize_scene
 
@@ -84,17 +84,29 @@ class PixelPoints:
     def averages(self, scene: Scene) -> WeightedRows:
         """What turns a material's texels or vertex values into each pixel's mean over its points."""
         mesh, material = scene.mesh, scene.material
+        if not material.is_mapped:
+            return self.vertex_averages(mesh)
+        assert mesh.uvs is not None and mesh.uv_triangles is not None
+        pixel, triangle, weight = self._each()
+        height, width = material.diffuse.shape[1:3]
+        uv = (weight[..., None] * mesh.uvs[mesh.uv_triangles[triangle]]).sum(1)
+        texel, weight = bilinear_weights(uv, height, width)
+        return self._mean_of(pixel, texel, weight, height * width)
+
+    def vertex_averages(self, mesh: Mesh) -> WeightedRows:
+        """What turns values of a mesh's vertices into each pixel's mean over its points."""
+        pixel, triangle, weight = self._each()
+        return self._mean_of(pixel, mesh.triangles[triangle], weight, mesh.vertices.shape[1])
+
+    def _each(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixel [Q], triangle [Q] and barycentric weights [Q, 3] of all Q points that are distinct."""
         pixel, point = self.distinct.nonzero().unbind(1)
-        triangle, weight = self.triangle[pixel, point], self.barycentric[pixel, point]
-        elements, corner = material.diffuse.shape[1], mesh.triangles[triangle]
-        if material.is_mapped:
-            assert mesh.uvs is not None and mesh.uv_triangles is not None
-            height, width = material.diffuse.shape[1:3]
-            uv = (weight[..., None] * mesh.uvs[mesh.uv_triangles[triangle]]).sum(1)
-            elements = height * width
-            corner, weight = bilinear_weights(uv, height, width)
+        return pixel, self.triangle[pixel, point], self.barycentric[pixel, point]
+
+    def _mean_of(self, pixel: Tensor, element: Tensor, weight: Tensor, elements: int) -> WeightedRows:
+        """The mean over each pixel's points of so many elements' values, by their weights [Q, K] at each."""
         weight = weight / self.distinct.sum(1)[pixel, None]
-        return WeightedRows.of(pixel[:, None].expand_as(corner), corner, weight, (len(self.pixel), elements))
+        return WeightedRows.of(pixel[:, None].expand_as(element), element, weight, (len(self.pixel), elements))
 
 
 def _by_pixel(values: Tensor) -> Tensor:

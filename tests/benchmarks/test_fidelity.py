@@ -308,6 +308,15 @@ def test_a_cast_is_an_error_of_albedo() -> None:
     assert found.flat == pytest.approx(0, abs=1e-12)
 
 
+def test_hue_is_the_ratio_of_red_and_green() -> None:
+    random = np.random.default_rng(0)
+    true = np.tile([0.5, 0.4, 0.3], (20_000, 1))
+    true[:, 0] *= np.exp(random.normal(0, 0.08, 20_000))
+    found = score_albedo(np.array([1.3, 1.0, 0.8]) * true, true)
+    assert found.hue == pytest.approx(math.log(1.3)) and found.flat_hue == pytest.approx(0.08, rel=0.02)
+    assert score_albedo(0.5 * true, true).hue < 1e-12
+
+
 def test_noise_of_known_size_in_albedo() -> None:
     random = np.random.default_rng(0)
     found = score_albedo(0.4 + random.normal(0, 0.02, (20_000, 3)), np.full((20_000, 3), 0.4))
@@ -530,7 +539,16 @@ def scores(median: float, tone: float = 20.0, albedo: float = 0.1) -> dict[str, 
     return {
         "geometry": {**distances, "scale": 1, "camera": -0.1},
         "landmarks": 0.02,
-        "albedo": {"error": albedo, "flat": 0.2, "gain": 1, "tone": tone, "true_tone": 30.0, "pixels": 9},
+        "albedo": {
+            "error": albedo,
+            "flat": 0.2,
+            "hue": 0.05,
+            "flat_hue": 0.1,
+            "gain": 1,
+            "tone": tone,
+            "true_tone": 30.0,
+            "pixels": 9,
+        },
         "light": {"diffuse": 0.1, "glossy": 0.2},
         "relit": {"psnr": 25.0, "ssim": 0.9, "gain": 1, "each": [25.0]},
         "psnr": 35.0,
@@ -555,9 +573,9 @@ def test_tables() -> None:
         part.splitlines() for part in text.split("\n\n") if part.startswith("|")
     )
     assert "ict heads, means of 2 photos" in text and "all heads, means of 3 photos" in text
-    assert ict[3].startswith("| stage 3 | 1.25 | 1.25 | 2.00 | 2.00 | 10.0 | 2.0 | 0.100 | 15.0 |")
+    assert ict[3].startswith("| stage 3 | 1.25 | 1.25 | 2.00 | 2.00 | 10.0 | 2.0 | 0.100 | 0.050 | 15.0 |")
     assert ict[3].endswith("| +50 % |") and ict[2].startswith("| mean face | 1.50 |")
-    assert ict[4].startswith("| flat colour | - |") and "| 0.200 |" in ict[4]
+    assert ict[4].startswith("| flat colour | - |") and "| 0.200 | 0.100 |" in ict[4]
     assert makehuman[3].startswith("| stage 3 | 0.50 |") and makehuman[3].endswith("| -75 % |")
     assert everything[3].startswith("| stage 3 | 1.00 |")
     assert tones[3] == "| dark | 2 | 0.100 | 0.200 | 15.0 | +5.0 | 25.0 |"

@@ -23,6 +23,7 @@ from torch import Tensor
 from nextface.fitting.statistical.model_slopes import vertex_reflectance
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.point_motion import image_motion, normal_motion, slopes_of_sum, turn_motion
+from nextface.fitting.transfer.interreflection import Interreflection
 from nextface.fitting.transfer.light_transfer import lobe_at, roughness_weights, transfer_vectors
 from nextface.person.parameters import Parameters
 from nextface.person.reconstruction import Reconstruction
@@ -33,6 +34,7 @@ from nextface.system.tensor_store import TensorStore
 from renderers.ray_casting import occlusion_of
 from renderers.renderer import Transferable
 
+LARGEST_BOUNCE = 2.0  # times what arrives directly: in deep shade slopes would follow nothing else
 LARGEST_SHARE = 1.5  # of unshadowed radiance that may arrive: approximations of both differ where little does
 CHANNELS = (3, 1, 1)  # diffuse, specular, roughness
 
@@ -51,6 +53,7 @@ class LinearImage:
     renderer: says what is reflected, and what casts shadows.
     directions: of light, over the sphere.
     store: where what arrives at the pixels is kept; nothing else of an image is large.
+    between: what the surface sends to itself, at this geometry or one nearby.
     """
 
     @torch.no_grad()
@@ -62,6 +65,7 @@ class LinearImage:
         renderer: Transferable,
         directions: int,
         store: TensorStore | None = None,
+        between: Interreflection | None = None,
     ) -> None:
         scene = state.scene()
         self._scene = replace(scene, camera=photo.camera(scene.camera))
@@ -70,7 +74,8 @@ class LinearImage:
         reached = occlusion_of(renderer, self._scene)
         vectors = transfer_vectors(points, state.bands, reached, renderer.specular_lobe, directions)
         self._vectors = (store or TensorStore()).keep(vectors.mul_(points.share))
-        self.pixel, self.coverage = points.pixel, points.coverage
+        self.pixel, self.coverage, self._share = points.pixel, points.coverage, points.share
+        self._between = between
         self._triangles = points.triangle.flatten().unique()
         self._normal = torch.nn.functional.normalize(points.normals.mean(1), dim=-1)
         self._towards = to_light_frame(-torch.nn.functional.normalize(points.positions.mean(1), dim=-1))
@@ -84,7 +89,10 @@ class LinearImage:
         diffuse, specular, roughness = self._reflectance(parameters.albedo)
         response = self._response(parameters)
         plain, grazing = lobe_at(response, roughness_weights(roughness))
-        return (diffuse.T * response[:, 0] + specular.T * plain + grazing).T
+        colour = (diffuse.T * response[:, 0] + specular.T * plain + grazing).T
+        if self._between is None:
+            return colour
+        return colour + self._between.whole(diffuse, specular) * self._bounced(parameters)
 
     def albedo_slopes(self, parameters: Parameters, by_vertex: Tensor) -> Tensor:
         """Derivatives [P, 3, A] of the colour by albedo coefficients.
@@ -106,7 +114,7 @@ class LinearImage:
         slopes = self._mean(by_vertex.flatten(1)).unflatten(1, by_vertex.shape[1:])
         diffuse, specular_slope, roughness_slope = slopes.split(CHANNELS, 1)
         return (
-            response[:, 0].T[..., None] * diffuse
+            (response[:, 0].T + self._bounced(parameters))[..., None] * diffuse
             + plain.T[..., None] * specular_slope
             + by_roughness.T[..., None] * roughness_slope
         )
@@ -117,7 +125,12 @@ class LinearImage:
         vectors = self._vectors()
         plain, grazing = lobe_at(vectors, roughness_weights(roughness))
         glossy = specular.T * plain + grazing  # [bands^2, P]
-        transfer = diffuse.T[:, None] * vectors[:, 0] + glossy  # [3, bands^2, P]
+        matt = diffuse.T
+        if self._between is not None:  # what comes from the skin is taken to change as what comes directly
+            direct = self._light(parameters).T @ vectors[:, 0]
+            more = self._bounced(parameters).T / direct.clamp(min=1e-6)
+            matt = matt * (1 + more.clamp(max=LARGEST_BOUNCE))
+        transfer = matt[:, None] * vectors[:, 0] + glossy  # [3, bands^2, P]
         power = parameters.light[0].exp().T[:, None]  # [3, 1, LOBES]
         return transfer.mT @ self._lobes * power
 
@@ -187,6 +200,15 @@ class LinearImage:
         vectors = self._vectors()
         return (light.T @ vectors.flatten(1)).unflatten(1, vectors.shape[1:])
 
+    def _bounced(self, parameters: Parameters) -> Tensor:
+        """Radiance [P, 3] of white matt skin by what comes from other skin."""
+        if self._between is None:
+            return torch.zeros_like(self._material[:, :3])
+        self._reflectance(parameters.albedo)
+        diffuse, specular, _ = self._at_vertices.split(CHANNELS, 1)
+        arriving = self._between.light(self._light(parameters), self._between.whole(diffuse, specular))
+        return self._mean(arriving) * self._share[:, None]
+
     def _reflectance(self, albedo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean diffuse albedo [P, 3], F0 [P, 1] and roughness [P, 1] of the pixels; the last ones are kept."""
         if albedo is not self._albedo:
@@ -196,4 +218,5 @@ class LinearImage:
 
     def _averaged(self, albedo: Tensor) -> tuple[Tensor, Tensor]:
         """Coefficients [1, A], and the mean reflectance [P, 5] of the pixels with them."""
-        return albedo, self._mean(vertex_reflectance(self._model, albedo)[0])
+        self._at_vertices = vertex_reflectance(self._model, albedo)[0]
+        return albedo, self._mean(self._at_vertices)

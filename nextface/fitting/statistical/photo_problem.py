@@ -31,6 +31,7 @@ from nextface.fitting.terms.point_motion import image_motion
 from nextface.fitting.terms.portrait_prior import DISTANCE_RANGE, portrait_residuals, portrait_slopes
 from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight
 from nextface.fitting.terms.shot_on_model import PosedShot
+from nextface.fitting.transfer.interreflection import Interreflection
 from nextface.person.parameters import LIGHT_LOBES, Parameters
 from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import Sharing
@@ -65,6 +66,7 @@ class PhotoProblem:
     settings: StatisticalSettings
     shares: PriorShares = PriorShares()
     store: TensorStore = field(default_factory=TensorStore)  # of what is large
+    between: Interreflection | None = None  # what the surface sends to itself, about as it is now
 
     @property
     def weights(self) -> StatisticalWeights:
@@ -75,7 +77,7 @@ class PhotoProblem:
         """The photo's pixels at a reconstruction's geometry (N = 1), the mask's and their neighbours."""
         reach = self.photo.reach[None, None].float()
         near = torch.nn.functional.max_pool2d(reach, 3, 1, 1)[0, 0] > 0
-        return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS, self.store)
+        return LinearImage(state, self.photo, near, self.renderer, DIRECTIONS, self.store, self.between)
 
     def photo_error(self, state: Reconstruction, image: LinearImage) -> Tensor:
         """The photo's own term: how far the picture is from it."""

@@ -8,6 +8,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
+from nextface.fitting.transfer.interreflection import at_vertices, interreflection
 from nextface.fitting.transfer.light_transfer import lobe_at, roughness_weights, transfer_vectors, vectors_size
 from nextface.scene import Scene
 from nextface.scene.pixel_points import PixelPoints, WeightedRows
@@ -23,7 +24,8 @@ class TransferRenderer:
 
     Scenes with the mesh and camera of one of those it was made for, and without gradients of these, are drawn
     by their light transfer: with colour in chosen pixels only, and 0 elsewhere. Gradients reach material and
-    light. A pixel shows the product of its mean reflectance and its mean transfer.
+    light; in what one place of the surface sends to another, albedo counts as given. A pixel shows the product
+    of its mean reflectance and its mean transfer.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ class TransferRenderer:
 
 def can_transfer(renderer: Renderer) -> TypeGuard[Transferable]:
     """Whether a renderer's images are sums over the light that arrives directly."""
-    return isinstance(renderer, Transferable) and renderer.max_bounces == 1
+    return isinstance(renderer, Transferable)
 
 
 def with_transfer(renderer: Renderer, scenes: Sequence[Scene], masks: Sequence[Tensor], bands: int) -> Renderer:
@@ -90,7 +92,10 @@ class _Photo:
         points = PixelPoints.of(scene, mask)
         vectors = transfer_vectors(points, bands, occlusion_of(renderer, scene), renderer.specular_lobe)
         self._vectors = store.keep(vectors.mul_(points.share))
-        self._pixel, self._coverage = points.pixel, points.coverage
+        self._pixel, self._share, self._coverage = points.pixel, points.share, points.coverage
+        self._between = interreflection(renderer, scene, bands)
+        if self._between is not None:
+            self._from_vertices = points.vertex_averages(scene.mesh).kept(store.keep)
         self._averages: Callable[[], WeightedRows] | None = None
         self._layout: torch.Size | None = None  # of the material that `_averages` are for
 
@@ -115,6 +120,10 @@ class _Photo:
         response = (light.T @ vectors.flatten(1)).unflatten(1, vectors.shape[1:])
         plain, grazing = lobe_at(response, roughness_weights(roughness))
         colour = diffuse.T * response[:, 0] + specular.T * plain + grazing
+        if self._between is not None:
+            arriving = self._between.light(light, self._between.whole(*at_vertices(scene)))
+            bounced = self._from_vertices()(arriving) * self._share[:, None]
+            colour = colour + (self._between.whole(diffuse, specular) * bounced).T
         coverage = self._coverage
         image = colour.new_zeros(coverage.numel(), 3).index_copy(0, self._pixel, colour.T)
         return torch.cat([image.view(*coverage.shape, 3), coverage[..., None]], -1)

@@ -25,8 +25,9 @@ from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
 from nextface.fitting.terms.losses import (
     EXPOSURE_WEIGHT,
+    GREEN_WEIGHT,
     HUE_WEIGHT,
-    TINT_WEIGHT,
+    WARMTH_WEIGHT,
     WHITE_CARD,
     light_residual_slopes,
     light_residuals,
@@ -35,6 +36,7 @@ from nextface.fitting.terms.losses import (
 from nextface.fitting.terms.point_motion import image_motion, normal_motion
 from nextface.fitting.terms.robust import geman_mcclure, geman_mcclure_weight, pseudo_huber, pseudo_huber_weight
 from nextface.fitting.terms.shot_on_model import PosedShot, landmark_points
+from nextface.fitting.transfer.interreflection import Interreflection
 from nextface.models import create as create_model
 from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import Group
@@ -42,6 +44,7 @@ from nextface.photos.observation import Observation
 from nextface.scene.geometry import vertex_normals
 from nextface.scene.pixel_points import PixelPoints
 from nextface.scene.raster import rasterize_scene
+from renderers.specular_lobe import GGX
 from renderers.vertex.renderer import VertexRenderer
 
 SIZE = 96
@@ -131,8 +134,8 @@ def photo() -> WorkingPhoto:
     return WorkingPhoto(seen, SIZE, SIZE, seen.mask)
 
 
-def drawn(state: Reconstruction, photo: WorkingPhoto) -> LinearImage:
-    return LinearImage(state, photo, photo.observation.mask, VertexRenderer(), DIRECTIONS)
+def drawn(state: Reconstruction, photo: WorkingPhoto, between: Interreflection | None = None) -> LinearImage:
+    return LinearImage(state, photo, photo.observation.mask, VertexRenderer(), DIRECTIONS, between=between)
 
 
 def model_slopes(state: Reconstruction) -> ModelSlopes:
@@ -147,10 +150,12 @@ def changed(state: Reconstruction, name: str, number: int, step: float) -> Recon
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("bounces", [0, 2])
 def test_colour_changes_with_albedo_and_light_as_their_slopes_say(
-    state: Reconstruction, photo: WorkingPhoto
+    state: Reconstruction, photo: WorkingPhoto, bounces: int
 ) -> None:
-    image, step = drawn(state, photo), 1e-2
+    between = Interreflection(state.scene(), state.bands, bounces, GGX()) if bounces else None
+    image, step = drawn(state, photo, between), 1e-2
     albedo = image.albedo_slopes(state.parameters, model_slopes(state).reflectance)
     light = image.light_slopes(state.parameters)
     cases = [("albedo", number, albedo[..., number]) for number in (0, 3, 11)]
@@ -260,9 +265,9 @@ def test_the_light_prior_is_the_sum_of_its_squares() -> None:
     assert torch.allclose(light_residual_slopes(light[0]), slopes, atol=1e-6)
     tinted = torch.full((1, 256, 3), even)
     tinted[..., 0] = 0.1
-    power = tinted[0].exp().mean(0)
     deviation = tinted[0, 0] - tinted[0, 0].mean()
-    expected = HUE_WEIGHT * deviation.square().mean() + TINT_WEIGHT * (power / power.mean() - 1).square().mean()
+    cast = 0.1 - even  # of red's logarithm: as warm as that, and half as much less green
+    expected = HUE_WEIGHT * deviation.square().mean() + WARMTH_WEIGHT * cast**2 + GREEN_WEIGHT * (cast / 2) ** 2
     expected += EXPOSURE_WEIGHT * (tinted[0].exp().mean() / math.exp(even)).log().square()
     assert float(light_term(tinted)) == pytest.approx(float(expected), rel=0.02)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from nextface import reconstruct
 from nextface.fitting.transfer import renderer as transfer_renderer
+from nextface.fitting.transfer.interreflection import Interreflection
 from nextface.fitting.transfer.light_transfer import roughness_levels, roughness_weights
 from nextface.fitting.transfer.renderer import TransferRenderer, with_transfer
 from nextface.models import create as create_model
@@ -23,6 +25,7 @@ from nextface.scene.baking import sample_map
 from nextface.scene.pixel_points import PixelPoints
 from nextface.scene.prefiltered import directional_albedo
 from renderers.mitsuba.renderer import MitsubaRenderer
+from renderers.specular_lobe import GGX
 from renderers.vertex.renderer import VertexRenderer
 
 SAMPLES = 512
@@ -86,6 +89,34 @@ def test_shadows_are_what_makes_it_agree(renderer: MitsubaRenderer, head: Scene)
     flat = of_all_pixels(Shadowless("cpu"), head)
     scene = skin(head, 0.5, 0.03, 0.5)
     assert distance(flat.render(scene, 1, 1)[0], scene, renderer, SAMPLES) > 0.04
+
+
+@pytest.mark.parametrize(("diffuse", "direct"), [(0.5, 0.03), (0.2, 0.018)])
+def test_light_that_bounces_is_the_ray_tracers(
+    transfer: TransferRenderer, head: Scene, diffuse: float, direct: float
+) -> None:
+    bouncing = MitsubaRenderer("cpu", max_bounces=3)
+    scene = skin(head, diffuse, 0.03, 0.5)
+    assert distance(of_all_pixels(bouncing, head).render(scene, 1, 1)[0], scene, bouncing, 256) < 0.014
+    assert distance(transfer.render(scene, 1, 1)[0], scene, bouncing, 256) > direct
+    bouncing.close()
+
+
+@pytest.mark.parametrize(("bounces", "expected"), [(1, 0.4 / 4), (2, 0.4 / 4 + 0.4**2 / 8)])
+def test_light_in_a_bowl(bounces: int, expected: float) -> None:
+    """Each point of a hollow half ball sees the ball's other half and the sky alike."""
+    solid = trimesh.creation.icosphere(subdivisions=4, radius=100.0)
+    deep = solid.faces[(solid.vertices[solid.faces][:, :, 2] < 1).all(1)][:, ::-1].copy()
+    vertices = torch.tensor(solid.vertices).float()
+    placed = replace(ball().camera, rotation=torch.zeros(1, 3), translation=torch.tensor([[0.0, 0, 500]]))
+    mesh = Mesh(vertices[None], -vertices[None] / 100, torch.from_numpy(deep).long())
+    even = torch.zeros(BANDS**2, 3)
+    even[0] = math.sqrt(4 * math.pi)
+    grey = torch.full((len(vertices), 3), 0.4)
+    scene = replace(ball(), mesh=mesh, camera=placed)
+    lit = Interreflection(scene, BANDS, bounces, GGX()).light(even, grey)
+    bottom = vertices[:, 2] < -20
+    assert torch.allclose(lit[bottom].mean(0), torch.full((3,), expected), rtol=0.03)
 
 
 def test_edges_are_the_ray_tracers(transfer: TransferRenderer, renderer: MitsubaRenderer, head: Scene) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import PORTRAIT, TINY
-from lit_head import BANDS, SIZE, distance, lit_head, of_all_pixels, skin
+from lit_head import distance, lit_head, of_all_pixels, skin
 from redner_set_up import require_redner
 from scipy.spatial.transform import Rotation
 from simple_scenes import camera, quad
@@ -19,13 +19,11 @@ from torch import Tensor
 import renderers
 from nextface import reconstruct
 from nextface.config import Config
-from nextface.fitting.transfer.renderer import TransferRenderer, with_transfer
+from nextface.fitting.transfer.renderer import TransferRenderer
 from nextface.scene import Environment, Material, Scene
 from nextface.scene.lighting import fibonacci_directions
-from renderers.redner.in_process import RednerHere
 from renderers.redner.lobe import BlinnPhong
 from renderers.redner.renderer import RednerRenderer
-from renderers.renderer import Renderer
 from renderers.settings import Settings
 
 SAMPLES = 256
@@ -108,16 +106,13 @@ def test_radiance_is_redners(
     assert distance(transfer.render(scene, 1, 1)[0], scene, renderer, SAMPLES) < bound
 
 
-def test_only_direct_light_is_precomputed(head: Scene) -> None:
-    pytest.importorskip("embreex")
-    nothing = [torch.zeros(SIZE, SIZE, dtype=torch.bool)]
-
-    def put_before(renderer: Renderer) -> Renderer:
-        return with_transfer(renderer, [head], nothing, BANDS)
-
-    assert isinstance(put_before(RednerRenderer(RednerHere())), TransferRenderer)
-    bouncing = RednerRenderer(RednerHere(), max_bounces=2)
-    assert put_before(bouncing) is bouncing
+def test_light_that_bounces_is_redners(transfer: TransferRenderer, head: Scene) -> None:
+    bouncing = renderers.create("redner", Settings(threads=1, max_bounces=2))
+    assert isinstance(bouncing, RednerRenderer)
+    scene = skin(head, 0.5, 0.03, 0.5)
+    assert distance(of_all_pixels(bouncing, head).render(scene, 1, 1)[0], scene, bouncing, SAMPLES // 2) < 0.018
+    assert distance(transfer.render(scene, 1, 1)[0], scene, bouncing, SAMPLES // 2) > 0.03
+    bouncing.close()
 
 
 def test_fitting_asks_redner_for_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,16 @@ from nextface.scene.lighting import fibonacci_directions
 RENDER_MEMORY = 0.8  # how much of the running mean of the renders survives an iteration
 HUE_WEIGHT = 30.0  # of each lobe's hue
 CONTRAST_WEIGHT = 0.02  # between lobes
-TINT_WEIGHT = 30.0  # of the hue of a card that they light
+# Of the hue of a card that they light: daylight and lamps differ along one line, from blue to orange, and what
+# a camera's white balance leaves of them does; green and magenta light is rare.
+WARMTH_WEIGHT = 3.5
+GREEN_WEIGHT = 55.0
 EXPOSURE_WEIGHT = 4.0  # of the exposure's logarithm
 # Linear radiance that a white card is exposed to. By the standard output sensitivity of ISO 12232, which most
 # cameras state, a card of 18 % comes out at 18 % of white; but faces are lit less than the scene that was
 # metered: with 1.0 the light skin of real portraits comes out brown.
 WHITE_CARD = 0.85
+_TINTS = torch.tensor([[1.0, 0.0, -1.0], [-0.5, 1.0, -0.5]])  # of a logarithm of RGB: how warm, how green
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 
 
@@ -76,17 +80,19 @@ def light_residuals(light: Tensor) -> Tensor:
     """What is squared and summed in `light_term`, for one photo's light [LIGHT_LOBES, 3]: a vector.
 
     Colour is held more tightly than contrast: most light is nearly white, and a tinted light could
-    otherwise explain any skin colour. Exposure is held loosely: cameras let a white card come out about
-    white, and little else tells dark skin under bright light from light skin in the dark.
+    otherwise explain any skin colour; off the line from daylight to tungsten most tightly (Hordley, "Scene
+    illuminant estimation: past, present, and future", Color Research and Application, 2006). Exposure is
+    held loosely: cameras let a white card come out about white, and little else tells dark skin under bright
+    light from light skin in the dark.
     """
     grey = light.mean(-1)
     contrast = grey - (torch.logsumexp(grey, 0) - math.log(LIGHT_LOBES))
     card = (
         _card().to(light) @ light.exp()
     )  # not the sum of all lobes: those behind the face could balance any hue
-    tint = card / card.mean() - 1
+    warmth, green = _TINTS.to(light) @ card.log()
     exposure = (card.mean() / WHITE_CARD).log()[None]
-    parts = (light - grey[:, None], contrast, tint, exposure)
+    parts = (light - grey[:, None], contrast, warmth[None], green[None], exposure)
     return torch.cat([root * part.flatten() for root, part in zip(_roots(), parts, strict=True)])
 
 
@@ -103,16 +109,15 @@ def light_residual_slopes(light: Tensor) -> Tensor:
     contrast = ((each - torch.softmax(light.mean(-1), 0)) / 3)[..., None].expand(-1, -1, 3)
     on_card = _card().to(light)[:, None] * light.exp()
     card = on_card.sum(0)
-    mean = card.mean()
-    tint = on_card * (one / mean - card[:, None] / (3 * mean**2))[:, None]
-    parts = (hue, contrast, tint, (on_card / on_card.sum())[None])
+    warmth, green = (_TINTS.to(light)[:, None] * on_card / card).split(1)
+    parts = (hue, contrast, warmth, green, (on_card / on_card.sum())[None])
     return torch.cat([root * part for root, part in zip(_roots(), parts, strict=True)])
 
 
 def _roots() -> list[float]:
     """What residuals are multiplied with, so that the squares of each kind are a weighted mean."""
-    counts = (3 * LIGHT_LOBES, LIGHT_LOBES, 3, 1)
-    weights = (HUE_WEIGHT, CONTRAST_WEIGHT, TINT_WEIGHT, EXPOSURE_WEIGHT)
+    counts = (3 * LIGHT_LOBES, LIGHT_LOBES, 1, 1, 1)
+    weights = (HUE_WEIGHT, CONTRAST_WEIGHT, WARMTH_WEIGHT, GREEN_WEIGHT, EXPOSURE_WEIGHT)
     return [(weight / count) ** 0.5 for weight, count in zip(weights, counts, strict=True)]
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nextface.fitting.refinement.domains import Domain
+from nextface.fitting.refinement.skin_variation import skin_whitening
 from nextface.fitting.refinement.space import RefinementSpace
 from nextface.fitting.refinement.uniform_adam import UniformAdam
 from nextface.fitting.refinement.visibility import relative_visibility
@@ -45,7 +46,6 @@ STALLED = 0.02
 COOLING = 24  # iterations in which they fall, without noise; the last one ends the stage
 TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
 BROAD_FACTORS = {32: 30.0, 64: 5.0, 128: 2.5}  # how much more what maps of so many texels show costs
-CHROMA_FACTOR = 2.5  # a change of hue counts as one of brightness this many times larger
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class _TailAverage:
 def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tensor:
     """Cost of one reflectance's correction [1, ..., C]: consistency, symmetry and smoothness."""
     if correction.shape[-1] > 1:
-        correction = torch.lerp(correction.mean(-1, keepdim=True), correction, CHROMA_FACTOR)
+        correction = correction @ skin_whitening().to(correction)
     cost = weights.consistency * _energy(correction, domain)
     cost = cost + weights.smoothness * domain.variation(correction)
     mirrored = domain.mirrored(correction)

@@ -142,8 +142,8 @@ class Config:
     )
 
     maxBounces: int = _key(
-        1,
-        "Longest light path; 1 is direct light with shadows.",
+        2,
+        "Longest light path; 1 is direct light with shadows, 2 adds what skin sends to skin (not in vertex).",
         unit="bounces",
         low=1,
         high=16,
@@ -156,7 +156,7 @@ class Config:
     lightTransfer: bool = _key(
         True,
         "While shape and pose stand still, trace rays once and then draw by matrix products, without noise "
-        "(mitsuba and redner with maxBounces = 1).",
+        "(mitsuba and redner).",
     )
     rtTrainingSamples: int = _key(8, "Light paths while fitting.", unit="samples a pixel", low=2, high=4096)
     rtSamples: int = _key(

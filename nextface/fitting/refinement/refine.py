@@ -45,6 +45,10 @@ SETTLING = (
 STALLED = 0.02
 COOLING = 24  # iterations in which they fall, without noise; the last one ends the stage
 TAIL = 0.2  # fraction of the iterations, at the end, whose mean is the result: the noise of single steps goes
+# How far F0's latent value goes from the model's: skin's is 0.02 to 0.05 by region (Weyrich et al., "Analysis
+# of human faces using a measurement-based skin reflectance model", SIGGRAPH 2006), and its map no paint box.
+F0_REACH = 0.7
+MOST_OF_REACH = 0.98  # that an earlier map is taken to have gone: from there, gradients still lead back
 BROAD_FACTORS = {32: 30.0, 64: 5.0, 128: 2.5}  # how much more what maps of so many texels show costs
 
 
@@ -95,13 +99,13 @@ def refine(
     if reconstruction.material is not None and reconstruction.material.is_mapped == base.is_mapped:
         for name in RANGES:
             known = to_latent(getattr(reconstruction.material, name), name)
-            earlier[name] = domain.adopted(known) - latents[name]
+            earlier[name] = _unbounded(domain.adopted(known) - latents[name], name)
     levels = {
         name: [level.requires_grad_() for level in domains[name].parameters(earlier[name])] for name in RANGES
     }
 
     def drawn_with(corrections: dict[str, Tensor]) -> Material:
-        refined = {name: latents[name] + domain.adopted(corrections[name]) for name in RANGES}
+        refined = {name: latents[name] + _bounded(domain.adopted(corrections[name]), name) for name in RANGES}
         return Material(**{name: from_latent(refined[name], name) for name in RANGES})
 
     groups = [(levels[name], LEARNING_RATES[name]) for name in RANGES]
@@ -147,6 +151,18 @@ def refine(
     with torch.no_grad():
         material = drawn_with({name: domains[name].correction(levels[name]) for name in RANGES})
     return replace(reconstruction, material=material)
+
+
+def _bounded(correction: Tensor, name: str) -> Tensor:
+    """A correction of a reflectance's latent value, kept within reach."""
+    return F0_REACH * torch.tanh(correction / F0_REACH) if name == "specular" else correction
+
+
+def _unbounded(correction: Tensor, name: str) -> Tensor:
+    """What `_bounded` makes the correction of."""
+    if name != "specular":
+        return correction
+    return F0_REACH * torch.atanh((correction / F0_REACH).clamp(-MOST_OF_REACH, MOST_OF_REACH))
 
 
 class _Rates:

@@ -1,0 +1,72 @@
+"""How far stage 3's corrections of skin may go, and in which directions of colour."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nextface.fitting.refinement.refine import _bounded, _unbounded
+from nextface.fitting.refinement.skin_variation import (
+    BLOOD,
+    MELANIN,
+    USUAL_ALBEDO,
+    skin_covariance,
+    skin_whitening,
+)
+from nextface.models import create as create_model
+from nextface.models.appearance import skin_colour
+from nextface.models.open_head.model import OpenHead
+from nextface.scene.reflectance import from_latent, to_latent
+
+
+def test_skin_varies_as_on_a_scan() -> None:
+    covariance = skin_covariance().numpy()
+
+    def deviation(*of: float) -> float:
+        return float(np.sqrt(np.array(of) @ covariance @ np.array(of)))
+
+    assert deviation(1 / 3, 1 / 3, 1 / 3) == pytest.approx(0.21, rel=0.1)
+    assert deviation(1, -1, 0) == pytest.approx(0.086, rel=0.1)
+    assert deviation(0, 1, -1) == pytest.approx(0.058, rel=0.2)
+
+
+def test_chromophores_are_the_heads() -> None:
+    model = create_model("open")
+    assert isinstance(model, OpenHead)
+    polynomial = model.appearance.skin_polynomial.double()
+
+    def log_albedo(amounts: torch.Tensor) -> torch.Tensor:
+        return skin_colour(amounts[0], amounts[1], polynomial).log()
+
+    slopes = torch.autograd.functional.jacobian(log_albedo, torch.tensor([-0.25, 0.0]).double())
+    for slope, direction in zip(slopes.T, (MELANIN, BLOOD), strict=True):
+        absorbed = -slope / slope.norm()
+        assert float(absorbed @ torch.tensor(direction).double()) > 0.98
+
+
+def test_corrections_count_by_how_rare_they_are() -> None:
+    whitening = skin_whitening().double()
+
+    def cost(log_change: tuple[float, ...]) -> float:
+        """Of a unit change of log albedo in this direction."""
+        latent = torch.tensor(log_change).double() / (1 - torch.tensor(USUAL_ALBEDO).double())
+        return float((latent @ whitening).square().sum() / torch.tensor(log_change).double().square().sum())
+
+    ones = torch.ones(3).double()
+    assert float((ones @ whitening).square().mean()) == pytest.approx(1, rel=1e-5)
+    likely = cost((1.0, 1.0, 1.0))
+    assert likely < cost(MELANIN) < cost(BLOOD) < 0.2 * cost((1.0, -1.0, 1.0))
+    in_latents = torch.diag(1 / (1 - torch.tensor(USUAL_ALBEDO).double()))
+    whitened = whitening.T @ in_latents @ skin_covariance() @ in_latents @ whitening
+    assert torch.allclose(whitened / whitened.trace() * 3, torch.eye(3).double(), atol=1e-4)
+
+
+def test_f0_stays_near_skins() -> None:
+    usual = to_latent(torch.tensor([0.028]), "specular")
+    for correction, expected in ((-50.0, 0.017), (50.0, 0.042), (0.0, 0.028)):
+        bounded = _bounded(torch.tensor([correction]), "specular")
+        assert float(from_latent(usual + bounded, "specular")) == pytest.approx(expected, abs=1e-3)
+    some = torch.linspace(-1, 1, 9)
+    assert torch.allclose(_unbounded(_bounded(some, "specular"), "specular"), some, atol=1e-5)
+    assert torch.equal(_bounded(some, "diffuse"), some)

@@ -18,6 +18,7 @@ class Renderer(Protocol):
     casts_shadows: bool  # False: light is unoccluded, and reports must say so
     shades_vertices: bool  # True: colours are computed at vertices only, so maps are refined there
     noisy: bool  # True: images are estimates from random light paths
+    max_bounces: int  # surface reflections between light and camera; 1 is direct light
 
     def render(self, scene: Scene, samples: int, seed: int) -> Tensor:
         """Linear radiance, premultiplied by coverage, and coverage alpha: [N, height, width, 4].
@@ -54,7 +55,6 @@ class Transferable(Renderer, Protocol):
     Only for backends whose images show a Lambert lobe and the specular one that they name.
     """
 
-    max_bounces: int  # surface reflections between light and camera; 1 is direct light
     specular_lobe: SpecularLobe
 
 

@@ -394,6 +394,7 @@ class Run:
             ],
             "backend": renderer.name,
             "castsShadows": renderer.casts_shadows,
+            "maxBounces": renderer.max_bounces,
             "device": str(self.shots[0].observation.srgb.device),
             "seed": self.config.seed,
             "versions": versions(),

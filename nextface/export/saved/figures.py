@@ -88,6 +88,7 @@ _ENTRIES: Mapping[str, tuple[Check, str]] = {
     "warnings": (_is_list_of(_is_text), "a list of texts"),
     "backend": _TEXT,
     "device": _TEXT,
+    "maxBounces": _NUMBER,
     "castsShadows": (lambda value: isinstance(value, bool), "true or false"),
     "versions": (_is_table_of(_is_text), "a text for each package"),
 }

@@ -42,6 +42,7 @@ class TransferRenderer:
         self.name = renderer.name
         self.casts_shadows = renderer.casts_shadows
         self.shades_vertices = renderer.shades_vertices
+        self.max_bounces = renderer.max_bounces
         self._renderer = renderer
         self._bands = bands
         self.noisy = False

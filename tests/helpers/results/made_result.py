@@ -49,7 +49,7 @@ def make_result(folder: Path, photos: int = 1, backend: str = "vertex", samples:
     ]
     figures = write_results(made, shots, renderer, folder, samples, 0, MAPS, exr=True)
     metrics = {"psnr": figures[0]["psnr"], "photos": figures, "seconds": 1.0, "backend": renderer.name}
-    metrics["castsShadows"] = renderer.casts_shadows
+    metrics |= {"castsShadows": renderer.casts_shadows, "maxBounces": renderer.max_bounces}
     renderer.close()
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return made

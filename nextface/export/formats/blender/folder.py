@@ -52,6 +52,7 @@ def write_scene(
             "height": camera.height,
             "headToCamera": camera.turn[0].tolist(),  # OpenCV's axes: x right, y down, z forward
             "translation": camera.translation[0].tolist(),  # mm
+            "maxBounces": reconstruction.metrics.get("maxBounces", 1),  # older results have direct light
         },
     )
     with replacing(folder / SCRIPT.name) as temporary:

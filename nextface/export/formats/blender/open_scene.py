@@ -40,9 +40,10 @@ def main() -> None:
     head = add_head()
     head.data.materials.clear()
     head.data.materials.append(skin())
-    add_camera(scene, json.loads((HERE / "scene.json").read_text(encoding="utf-8")))
+    described = json.loads((HERE / "scene.json").read_text(encoding="utf-8"))
+    add_camera(scene, described)
     add_light(scene)
-    set_up_cycles(scene, wanted.samples, wanted.threads)
+    set_up_cycles(scene, described["maxBounces"], wanted.samples, wanted.threads)
     if wanted.save:
         bpy.ops.wm.save_as_mainfile(filepath=str(wanted.save.resolve()))
     if wanted.render:
@@ -131,12 +132,12 @@ def add_light(scene: Any) -> None:
     tree.links.new(radiance.outputs["Color"], tree.nodes["Background"].inputs["Color"])
 
 
-def set_up_cycles(scene: Any, samples: int, threads: int) -> None:
-    """Direct light with shadows, a transparent background and plain sRGB, as the reconstruction was drawn."""
+def set_up_cycles(scene: Any, bounces: int, samples: int, threads: int) -> None:
+    """Reflections, background and sRGB as the reconstruction was drawn with."""
     scene.render.engine = "CYCLES"
     scene.cycles.samples = samples
     scene.cycles.use_adaptive_sampling = scene.cycles.use_denoising = False
-    scene.cycles.max_bounces = 0
+    scene.cycles.max_bounces = bounces - 1
     scene.cycles.pixel_filter_type = "BOX"
     scene.cycles.filter_width = 1.0
     scene.render.film_transparent = True

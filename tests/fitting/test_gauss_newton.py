@@ -24,6 +24,8 @@ from nextface.fitting.statistical.unknowns import UnknownLayout
 from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.landmark_errors import LandmarkWhitening
 from nextface.fitting.terms.losses import (
+    AROUND_GREEN,
+    AROUND_WARMTH,
     EXPOSURE_WEIGHT,
     GREEN_WEIGHT,
     HUE_WEIGHT,
@@ -267,7 +269,8 @@ def test_the_light_prior_is_the_sum_of_its_squares() -> None:
     tinted[..., 0] = 0.1
     deviation = tinted[0, 0] - tinted[0, 0].mean()
     cast = 0.1 - even  # of red's logarithm: as warm as that, and half as much less green
-    expected = HUE_WEIGHT * deviation.square().mean() + WARMTH_WEIGHT * cast**2 + GREEN_WEIGHT * (cast / 2) ** 2
+    warmth, green = WARMTH_WEIGHT + 5 * AROUND_WARMTH, GREEN_WEIGHT + 5 * AROUND_GREEN
+    expected = HUE_WEIGHT * deviation.square().mean() + warmth * cast**2 + green * (cast / 2) ** 2
     expected += EXPOSURE_WEIGHT * (tinted[0].exp().mean() / math.exp(even)).log().square()
     assert float(light_term(tinted)) == pytest.approx(float(expected), rel=0.02)
 

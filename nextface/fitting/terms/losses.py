@@ -21,12 +21,15 @@ CONTRAST_WEIGHT = 0.02  # between lobes
 # a camera's white balance leaves of them does; green and magenta light is rare.
 WARMTH_WEIGHT = 3.5
 GREEN_WEIGHT = 55.0
+# The same of cards that face elsewhere: what only rims of the face show would take any hue that they have.
+AROUND_WARMTH, AROUND_GREEN = 0.5, 5.0
 EXPOSURE_WEIGHT = 4.0  # of the exposure's logarithm
 # Linear radiance that a white card is exposed to. By the standard output sensitivity of ISO 12232, which most
 # cameras state, a card of 18 % comes out at 18 % of white; but faces are lit less than the scene that was
 # metered: with 1.0 the light skin of real portraits comes out brown.
 WHITE_CARD = 0.85
 _TINTS = torch.tensor([[1.0, 0.0, -1.0], [-0.5, 1.0, -0.5]])  # of a logarithm of RGB: how warm, how green
+_TINT_ROOTS = torch.tensor([[WARMTH_WEIGHT, GREEN_WEIGHT]] + 5 * [[AROUND_WARMTH, AROUND_GREEN]]).sqrt()
 EMPTY_PIXEL_PENALTY = 1.0  # squared encoded residual of a pixel of the mask that the face leaves empty
 
 
@@ -87,18 +90,16 @@ def light_residuals(light: Tensor) -> Tensor:
     """
     grey = light.mean(-1)
     contrast = grey - (torch.logsumexp(grey, 0) - math.log(LIGHT_LOBES))
-    card = (
-        _card().to(light) @ light.exp()
-    )  # not the sum of all lobes: those behind the face could balance any hue
-    warmth, green = _TINTS.to(light) @ card.log()
-    exposure = (card.mean() / WHITE_CARD).log()[None]
-    parts = (light - grey[:, None], contrast, warmth[None], green[None], exposure)
+    cards = _cards().to(light) @ light.exp()  # [6, 3]
+    tints = _TINT_ROOTS.to(light) * (cards.log() @ _TINTS.to(light).T)
+    exposure = (cards[0].mean() / WHITE_CARD).log()[None]
+    parts = (light - grey[:, None], contrast, tints, exposure)
     return torch.cat([root * part.flatten() for root, part in zip(_roots(), parts, strict=True)])
 
 
 def usually_exposed(light: Tensor) -> Tensor:
     """Lights [N, LIGHT_LOBES, 3] of log powers, each scaled to the exposure that cameras aim for."""
-    shown = (_card().to(light) @ light.exp()).mean(-1)
+    shown = (_cards()[0].to(light) @ light.exp()).mean(-1)
     return light + (WHITE_CARD / shown).log()[:, None, None]
 
 
@@ -107,24 +108,27 @@ def light_residual_slopes(light: Tensor) -> Tensor:
     one, each = torch.eye(3).to(light), torch.eye(LIGHT_LOBES).to(light)
     hue = torch.einsum("ij,ck->icjk", each, one - 1 / 3).flatten(0, 1)
     contrast = ((each - torch.softmax(light.mean(-1), 0)) / 3)[..., None].expand(-1, -1, 3)
-    on_card = _card().to(light)[:, None] * light.exp()
-    card = on_card.sum(0)
-    warmth, green = (_TINTS.to(light)[:, None] * on_card / card).split(1)
-    parts = (hue, contrast, warmth, green, (on_card / on_card.sum())[None])
+    on_cards = _cards().to(light)[..., None] * light.exp()  # [6, LIGHT_LOBES, 3]
+    logs = on_cards / on_cards.sum(1, keepdim=True)
+    tints = _TINT_ROOTS.to(light)[..., None, None] * _TINTS.to(light)[:, None] * logs[:, None]
+    parts = (hue, contrast, tints.flatten(0, 1), (on_cards[0] / on_cards[0].sum())[None])
     return torch.cat([root * part for root, part in zip(_roots(), parts, strict=True)])
 
 
 def _roots() -> list[float]:
     """What residuals are multiplied with, so that the squares of each kind are a weighted mean."""
-    counts = (3 * LIGHT_LOBES, LIGHT_LOBES, 1, 1, 1)
-    weights = (HUE_WEIGHT, CONTRAST_WEIGHT, WARMTH_WEIGHT, GREEN_WEIGHT, EXPOSURE_WEIGHT)
+    counts = (3 * LIGHT_LOBES, LIGHT_LOBES, 1, 1)
+    weights = (HUE_WEIGHT, CONTRAST_WEIGHT, 1.0, EXPOSURE_WEIGHT)  # tints have theirs already
     return [(weight / count) ** 0.5 for weight, count in zip(weights, counts, strict=True)]
 
 
 @lru_cache(maxsize=1)
-def _card() -> Tensor:
-    """The radiance [LIGHT_LOBES] of a white, matte card that faces the camera, for each lobe of unit power.
+def _cards() -> Tensor:
+    """The radiance [6, LIGHT_LOBES] of white, matte cards beside the head, for each lobe of unit power.
 
-    The lobes are taken for narrow ones.
+    The first faces the camera, the others away from it, to either side, up and down. Lobes are taken for
+    narrow ones.
     """
-    return fibonacci_directions(LIGHT_LOBES)[:, 2].clamp(min=0) / math.pi
+    axes = torch.eye(3)[[2, 0, 1]]
+    facing = torch.cat([axes[:1], -axes[:1], axes[1:], -axes[1:]]).to(fibonacci_directions(1))
+    return (facing @ fibonacci_directions(LIGHT_LOBES).T).clamp(min=0) / math.pi

@@ -51,7 +51,8 @@ def test_a_photo_of_a_known_head_is_reconstructed_as_well_as_before(tmp_path: Pa
     mean, second, third = scores["mean face"], scores["stage 2"], scores["stage 3"]
     assert third["geometry"]["median"] < 1.05 * mean["geometry"]["median"]
     assert third["geometry"]["median"] < 1.6
-    assert third["albedo"]["error"] < 0.2 and second["albedo"]["error"] < mean["albedo"]["error"]
+    assert third["albedo"]["error"] < 0.85 * third["albedo"]["flat"]
+    assert second["albedo"]["error"] < mean["albedo"]["error"]
     assert second["light"]["diffuse"] < mean["light"]["diffuse"]
     assert third["psnr"] > 28 > mean["psnr"]
     assert third["relit"]["psnr"] > mean["relit"]["psnr"]

@@ -38,7 +38,7 @@ from nextface.fitting.statistical.working_photo import WorkingPhoto
 from nextface.fitting.terms.losses import usually_exposed
 from nextface.fitting.terms.shot_on_model import ShotOnModel, posed
 from nextface.fitting.terms.watcher import Watcher
-from nextface.fitting.transfer.interreflection import interreflection
+from nextface.fitting.transfer.interreflection import interreflection_of
 from nextface.models.bases import neutral_vertices
 from nextface.person.reconstruction import Reconstruction
 from nextface.person.sharing import Group
@@ -99,7 +99,7 @@ def fit_by_gauss_newton(
                     settings,
                     PriorShares.of(current.sharing, photo),
                     store,
-                    interreflection(renderer, current.scene(photo), current.bands),
+                    interreflection_of(renderer, current.scene(photo), current.bands),
                 )
                 for photo, shot in enumerate(in_pose)
             ]

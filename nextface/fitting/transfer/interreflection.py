@@ -99,7 +99,7 @@ def _hemispherical(lobe: SpecularLobe) -> tuple[float, float]:
     return plain, grazing
 
 
-def interreflection(renderer: Transferable, scene: Scene, bands: int) -> Interreflection | None:
+def interreflection_of(renderer: Transferable, scene: Scene, bands: int) -> Interreflection | None:
     """What a renderer's pictures of a scene's geometry hold beside direct light; None if that is all."""
     if renderer.max_bounces == 1:
         return None

@@ -8,7 +8,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from nextface.fitting.transfer.interreflection import at_vertices, interreflection
+from nextface.fitting.transfer.interreflection import at_vertices, interreflection_of
 from nextface.fitting.transfer.light_transfer import lobe_at, roughness_weights, transfer_vectors, vectors_size
 from nextface.scene import Scene
 from nextface.scene.pixel_points import PixelPoints, WeightedRows
@@ -94,7 +94,7 @@ class _Photo:
         vectors = transfer_vectors(points, bands, occlusion_of(renderer, scene), renderer.specular_lobe)
         self._vectors = store.keep(vectors.mul_(points.share))
         self._pixel, self._share, self._coverage = points.pixel, points.share, points.coverage
-        self._between = interreflection(renderer, scene, bands)
+        self._between = interreflection_of(renderer, scene, bands)
         if self._between is not None:
             self._from_vertices = points.vertex_averages(scene.mesh).kept(store.keep)
         self._averages: Callable[[], WeightedRows] | None = None

@@ -237,11 +237,11 @@ def test_photos_that_do_not_fit_in_memory_are_ray_traced(
     assert torch.equal(transfer.render(head, 2, 3), renderer.render(head, 2, 3))
 
 
-def test_only_direct_light_with_shadows_is_precomputed(renderer: MitsubaRenderer, head: Scene) -> None:
+def test_only_light_with_shadows_is_precomputed(renderer: MitsubaRenderer, head: Scene) -> None:
     mask = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     assert isinstance(with_transfer(renderer, [head], [mask], BANDS), TransferRenderer)
-    for other in (MitsubaRenderer("cpu", max_bounces=2), VertexRenderer()):
-        assert with_transfer(other, [head], [mask], BANDS) is other
+    other = VertexRenderer()
+    assert with_transfer(other, [head], [mask], BANDS) is other
 
 
 def test_stage_3_ends_in_the_same_maps(tmp_path: Path) -> None:

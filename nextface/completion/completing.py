@@ -16,11 +16,13 @@ from nextface.model_files.cache import fingerprint, kept
 from nextface.models import create
 from nextface.models.appearance import Appearance
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
+from nextface.models.validation import MOST_OVERLAP, check_model, overlap_of_charts
 from nextface.surfaces.mirror import mirror_image
 from nextface.surfaces.unwrapping import unwrap
 
 EMBEDDED = "open"
 UNWRAPPED = "1"  # raise it when meshes are unwrapped differently
+Layout = tuple[Tensor, Tensor]
 NEAR = 6.0  # mm: farther from the head a vertex gets no region, and a landmark little trust
 
 
@@ -52,12 +54,12 @@ def complete(model: FaceModel, draw: Draw = draw_plainly) -> FaceModel:
         return model
     device = str(model.triangles.device)
     model = model.to("cpu")
+    own_layout = _own_layout(model)
     head = create(EMBEDDED)
     found = find_correspondence(model, head, draw)
     carried = ["landmarks", "regions"]
-    if model.uvs is None:
-        carried.append("UVs (an unwrap)")
-    layout = (model.uvs, model.uv_triangles) if model.uvs is not None else _unwrapped(model)
+    if own_layout is None:
+        carried.append("UVs (an unwrap)" if model.uvs is None else "UVs (an unwrap: its own charts overlap)")
     mirror, lacks = model.mirror, []
     if mirror is None:
         partner = mirror_image(mean_face(model))
@@ -73,7 +75,14 @@ def complete(model: FaceModel, draw: Draw = draw_plainly) -> FaceModel:
     regions = _regions(head, found) | dict(model.regions)
     lacks += [name for name in ("eyes", "mouth") if not regions[name].any()]
     complete = CompletedHead(
-        model, *layout, mirror, regions, skin, _embeddings(head, found), tuple(carried), tuple(lacks)
+        model,
+        *(own_layout or _unwrapped(model)),
+        mirror,
+        regions,
+        skin,
+        _embeddings(head, found),
+        tuple(carried),
+        tuple(lacks),
     )
     return complete.to(device)
 
@@ -84,11 +93,14 @@ def load_face_model(name: str, device: str, folder: str) -> FaceModel:
     Raises
     ------
     MissingPartError: its files, or a package that reads them, are not here.
-    ModelError: its files are not what they should be.
+    ModelError: its files are not what they should be, or make no face.
     FaceNotFoundError: the landmark detector sees no face in it.
     ConfigError: no model has this name.
     """
-    return complete(create(name, device, folder))
+    model = create(name, device, folder)
+    if name != EMBEDDED:
+        check_model(model, of_files=True)
+    return complete(model)
 
 
 def _skin(head: FaceModel) -> Appearance:
@@ -97,7 +109,16 @@ def _skin(head: FaceModel) -> Appearance:
     return appearance
 
 
-def _unwrapped(model: FaceModel) -> tuple[Tensor, Tensor]:
+def _own_layout(model: FaceModel) -> Layout | None:
+    """UVs [T, 2] and triangles [F, 3] into them as the model brings them; None where no map can have them."""
+    if model.uvs is None or model.uv_triangles is None:
+        return None
+    if overlap_of_charts(model.uvs, model.uv_triangles) > MOST_OVERLAP:
+        return None
+    return model.uvs, model.uv_triangles
+
+
+def _unwrapped(model: FaceModel) -> Layout:
     """UVs of a model's mesh, kept."""
     face, triangles = mean_face(model), model.triangles.cpu().numpy()
 

@@ -22,7 +22,8 @@ import numpy as np
 from nextface.model_files.limits import WrongFileError, check_size, check_values
 
 LARGEST_FILE = 512 << 20  # bytes; FLAME's take 50 to 110 MB
-MOST_VALUES = 50_000_000  # of all arrays together; FLAME's have 7 million
+MOST_VALUES = 30_000_000  # of all arrays together; FLAME's have 7 million, and as many again as text
+BYTES = 8  # of a value
 MOST_OPERATIONS = 1_000_000  # of the pickle's program; FLAME's have some hundreds
 CHUMPY = ("chumpy.ch", "chumpy.reordering", "chumpy.linalg")
 
@@ -208,7 +209,7 @@ def _new_object(kind: Any, *_: Any) -> Any:
 
 def _encoded(text: str, how: str = "latin1") -> bytes:
     """Stands in for `_codecs.encode`, with which Python 3 writes bytes into old pickles."""
-    _count(len(text), "a text")
+    _count(len(text) // BYTES, "a text")
     return text.encode(how if how in ("latin1", "ascii", "utf-8") else "latin1")
 
 

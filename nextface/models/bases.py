@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,15 @@ def vertex_count(model: FaceModel) -> int:
     nobody = torch.zeros(1, model.identity_size, device=model.triangles.device)
     with torch.no_grad():
         return neutral_vertices(model, nobody).shape[1]
+
+
+def in_regions(model: FaceModel, names: Iterable[str]) -> Tensor:
+    """Which vertices [V] bool are in any of some regions, of which a model may lack some."""
+    inside = torch.zeros(vertex_count(model), dtype=torch.bool, device=model.triangles.device)
+    for name in names:
+        if name in model.regions:
+            inside |= model.regions[name]
+    return inside
 
 
 def _eye_centres(vertices: Tensor, regions: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,21 +20,31 @@ LAYOUT_SIZE = 256  # texels a side, at which charts are looked at
 MOST_OVERLAP = 1e-3  # of what charts cover: folds that are too small to be seen
 
 
-def check_model(model: FaceModel) -> None:
+def check_model(model: FaceModel, of_files: bool = False) -> None:
     """Refuse a face model that contradicts itself.
+
+    Parameters
+    ----------
+    of_files: as of `problems`.
 
     Raises
     ------
     ModelError: names everything that is wrong.
     """
-    wrong = problems(model)
+    wrong = problems(model, of_files)
     if wrong:
         raise ModelError(f"The face model {model.name} cannot be used:\n- " + "\n- ".join(wrong))
 
 
 @torch.no_grad()
-def problems(model: FaceModel) -> list[str]:
-    """What is wrong with a model, empty where nothing is: shapes, types, indices, values, topology, priors."""
+def problems(model: FaceModel, of_files: bool = False) -> list[str]:
+    """What is wrong with a model, empty where nothing is: shapes, types, indices, values, topology, priors.
+
+    Parameters
+    ----------
+    of_files: whether it is as its owners' files bring it, which nobody here can change. Then charts that
+        overlap count as none, and a surface that is no manifold, which costs some normals, is let pass.
+    """
     wrong = list(_prior(model))
     if wrong:
         return wrong  # without coordinates there is no face to look at
@@ -48,8 +58,8 @@ def problems(model: FaceModel) -> list[str]:
     if wrong:
         return wrong
     wrong += _shape(model, mean)
-    wrong += _surface(model.triangles, mean)
-    wrong += _uvs(model)
+    wrong += _surface(model.triangles, mean, of_files)
+    wrong += _uvs(model, of_files)
     wrong += _mirror(model, mean)
     for name, region in model.regions.items():
         if region.dtype != torch.bool or region.shape != (len(mean),):
@@ -115,13 +125,22 @@ def _triangles(name: str, triangles: Tensor, count: int, what: str) -> Iterator[
         yield f"{name} goes from {int(triangles.min())} to {int(triangles.max())}; there are {count} {what}"
 
 
-def _surface(triangles: Tensor, mean: Tensor) -> Iterator[str]:
+def _surface(triangles: Tensor, mean: Tensor, of_files: bool) -> Iterator[str]:
+    if not of_files:
+        yield from _edges(triangles, len(mean))
+    first, second, third = mean[triangles].unbind(1)
+    outward = torch.linalg.cross(second - first, third - first) * ((first + second + third) / 3 - mean.mean(0))
+    if float(outward.sum()) < 0:
+        yield "triangles run clockwise seen from outside; turn them"
+
+
+def _edges(triangles: Tensor, count: int) -> Iterator[str]:
+    """What is wrong with how triangles of `count` vertices hang together."""
     repeated = (triangles == triangles.roll(1, 1)).any(1)
     if repeated.any():
         first_one = int(repeated.int().argmax())
         yield f"{int(repeated.sum())} triangles have a vertex twice, the first is {first_one}"
     edges = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    count = len(mean)
     undirected = edges.sort(1).values
     _, uses = (undirected[:, 0] * count + undirected[:, 1]).unique(return_counts=True)
     if (uses > 2).any():
@@ -129,13 +148,9 @@ def _surface(triangles: Tensor, mean: Tensor) -> Iterator[str]:
     _, uses = (edges[:, 0] * count + edges[:, 1]).unique(return_counts=True)
     if (uses > 1).any():
         yield f"{int((uses > 1).sum())} edges run the same way in two triangles: neighbours are flipped"
-    first, second, third = mean[triangles].unbind(1)
-    outward = torch.linalg.cross(second - first, third - first) * ((first + second + third) / 3 - mean.mean(0))
-    if float(outward.sum()) < 0:
-        yield "triangles run clockwise seen from outside; turn them"
 
 
-def _uvs(model: FaceModel) -> Iterator[str]:
+def _uvs(model: FaceModel, of_files: bool) -> Iterator[str]:
     uvs, triangles = model.uvs, model.uv_triangles
     if uvs is None or triangles is None:
         if uvs is not triangles:
@@ -155,13 +170,13 @@ def _uvs(model: FaceModel) -> Iterator[str]:
     yield from wrong
     if triangles.shape != model.triangles.shape:
         yield f"uv_triangles is {_described(triangles)}, triangles is {_described(model.triangles)}"
-    elif not wrong and uvs.isfinite().all():
-        overlap = _overlap(uvs, triangles)
+    elif not (wrong or of_files) and uvs.isfinite().all():
+        overlap = overlap_of_charts(uvs, triangles)
         if overlap > MOST_OVERLAP:
             yield f"UV charts overlap in {overlap:.1%} of what they cover: two places would share their texels"
 
 
-def _overlap(uvs: Tensor, triangles: Tensor) -> float:
+def overlap_of_charts(uvs: Tensor, triangles: Tensor) -> float:
     """The share of covered texels that two triangles own: numbered the other way round, another one wins."""
     points, depth = uvs * LAYOUT_SIZE, torch.ones_like(uvs[:, 0])
     first = rasterize(points, depth, triangles, LAYOUT_SIZE, LAYOUT_SIZE).triangle

@@ -44,19 +44,19 @@ def orthonormal(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (rows / length[:, None]).T, length**2
 
 
-def write_2017(folder: Path) -> None:
+def write_2017(folder: Path, count: int = BASEL) -> None:
     """Basel 2017 and AlbedoMM as statismo writes them: rows of coordinates, cells by columns."""
-    head = make_head(BASEL, eyes=False)
-    place, generator = padded(head, BASEL), np.random.default_rng(0)
+    head = make_head(count, eyes=False)
+    place, generator = padded(head, count), np.random.default_rng(0)
     moods = np.stack([head.expression(name)[place] * 0.3 for name in NAMES])
-    skins = generator.normal(0, 0.02, (SKINS, BASEL, 3))
+    skins = generator.normal(0, 0.02, (SKINS, count, 3))
     groups = {
         "shape": (head.vertices[place], head.identity(PEOPLE)[:, place]),
-        "expression": (np.zeros((BASEL, 3)), moods),
+        "expression": (np.zeros((count, 3)), moods),
     }
     albedo = {
         "diffuseAlbedo": (head.diffuse()[place], skins),
-        "specularAlbedo": (np.full((BASEL, 3), 0.03), skins / 20),
+        "specularAlbedo": (np.full((count, 3), 0.03), skins / 20),
     }
     for name, content in (
         ("model2017-1_face12_nomouth.h5", groups),
@@ -158,12 +158,12 @@ def test_what_is_no_hdf5(of_2017: Path, tmp_path: Path) -> None:
 # 2009
 
 
-def write_2009(folder: Path) -> None:
+def write_2009(folder: Path, surface: int = PAYSAN - 3000, count: int = PAYSAN, moved: int = MOVED) -> None:
     """01_MorphableModel.mat (columns, micrometres, counted from 1), Exp_Pca.bin, the index of its vertices."""
-    head = make_head(PAYSAN - 3000, eyes=False)
-    place = padded(head, PAYSAN)
+    head = make_head(surface, eyes=False)
+    place = padded(head, count)
     vectors, variance = orthonormal(head.identity(PEOPLE)[:, place] * 1000)
-    colour = np.repeat([[200.0, 150.0, 120.0]], PAYSAN, 0)
+    colour = np.repeat([[200.0, 150.0, 120.0]], count, 0)
     savemat(
         folder / "01_MorphableModel.mat",
         {
@@ -171,15 +171,15 @@ def write_2009(folder: Path) -> None:
             "shapePC": vectors.astype(np.float32),
             "shapeEV": np.sqrt(variance)[:, None].astype(np.float32),
             "texMU": colour.reshape(-1, 1).astype(np.float32),
-            "texPC": np.eye(3 * PAYSAN, SKINS, dtype=np.float32),
+            "texPC": np.eye(3 * count, SKINS, dtype=np.float32),
             "texEV": np.full((SKINS, 1), 10.0),
             "tl": (head.triangles[:, ::-1] + 1).astype(np.float64),  # clockwise, as there
-            "segbin": np.zeros((PAYSAN, 4), np.uint8),
+            "segbin": np.zeros((count, 4), np.uint8),
         },
     )
-    chosen = np.arange(MOVED)
+    chosen = np.arange(moved)
     moods = np.stack([head.expression(name)[place][chosen] * 1000 for name in NAMES]).astype("<f4")
-    mean = np.full((1, MOVED, 3), 5.0, "<f4")
+    mean = np.full((1, moved, 3), 5.0, "<f4")
     (folder / "Exp_Pca.bin").write_bytes(struct.pack("<i", MOODS) + mean.tobytes() + moods.tobytes())
     savemat(folder / "BFM_exp_idx.mat", {"trimIndex": (chosen + 1)[None].astype(np.float64)})
     (folder / "std_exp.txt").write_text(" ".join(["0.25"] * MOODS) + "\n")

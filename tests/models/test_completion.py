@@ -1,16 +1,14 @@
-"""What a model's files lack comes from the embedded head: correspondence, and a run."""
+"""What a model's files lack comes from the embedded head: correspondence."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import PORTRAIT, TINY, settings
-from made_heads import MadeHead, make_head
-from test_gnm import gnm_arrays
+from made_heads import MadeHead, around, make_head
 from typer.testing import CliRunner
 
 from nextface.cli import app
@@ -87,26 +85,18 @@ def test_landmarks_lie_where_they_do_on_the_head(completed: CompletedHead) -> No
         assert gap.median() < 2.5 and gap.quantile(0.9) < 6.0  # mm; vertices lie 4 mm apart
 
 
-def test_a_run_through_the_command_line(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """GNM: joints, the engine's skin, a nonlinear model, through three stages; then drawn and converted."""
+def test_charts_that_overlap_are_unwrapped_anew(
+    completed: CompletedHead, made: MadeHead, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    files, output = tmp_path / "files", tmp_path / "out"
-    files.mkdir()
-    np.savez(files / "gnm_head.npz", **gnm_arrays())  # type: ignore[arg-type]
-    words = ["reconstruct", str(PORTRAIT), "--output", str(output), "--renderer", "vertex", *settings(TINY)]
-    run = CliRunner().invoke(app, [*words, "--set", "morphableModel=gnm", "--set", f"path={files}"])
-    assert run.exit_code == 0, run.output
-    result = output / PORTRAIT.stem
-    assert json.loads((result / "scene_0.json").read_text())["model"]["name"] == "gnm"
-    assert (result / "diffuseMap_0.png").is_file()
-    picture = tmp_path / "gnm.png"
-    shown = CliRunner().invoke(app, ["model", "show", "gnm", "--output", str(picture), "--models", str(files)])
-    assert shown.exit_code == 0 and picture.stat().st_size > 50_000, shown.output
-    carried = CliRunner().invoke(app, ["convert", str(result), "--to", "open", "--models", str(files)])
-    assert carried.exit_code == 0, carried.output
-    told = json.loads((result / "convert" / "open" / "coefficients_0.json").read_text())
-    assert (told["model"], told["from"]) == ("open", "gnm")
-    assert told["residualMm"]["median"] < 3.0
+    assert isinstance(completed.own, LinearHead)
+    uvs = torch.from_numpy(around(made.vertices)).float()  # the eyeballs lie over the skin
+    overlapping = replace(completed.own, uvs=uvs, uv_triangles=completed.triangles)
+    assert "charts overlap" in " ".join(problems(overlapping))
+    assert "overlap" not in " ".join(problems(overlapping, of_files=True))
+    found = complete(overlapping)
+    assert isinstance(found, CompletedHead)
+    assert "UVs (an unwrap: its own charts overlap)" in found.carried and problems(found) == []
 
 
 def test_mirror_images_and_units() -> None:

@@ -15,12 +15,12 @@ from nextface.fitting.refinement.visibility import (
     UNLIKE_SKIN,
     faded,
     grown,
-    in_regions,
     shares,
     spread,
     vertex_visibility,
     visibility_with_rim,
 )
+from nextface.models.bases import in_regions
 from nextface.models.face_model import FaceModel
 from nextface.models.mirrored_maps import texel_mirror
 from nextface.person.reconstruction import Reconstruction
@@ -96,7 +96,7 @@ def _baked(material: Material, mesh: Mesh, size: int) -> Material:
 
 def _outside(regions: Sequence[str], model: FaceModel) -> Tensor:
     """1 at the vertices [1, V, 1] of a model that are in none of some regions, else 0."""
-    return (~in_regions(regions, model)).float()[None, :, None]
+    return (~in_regions(model, regions)).float()[None, :, None]
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate, max_pool2d
 
-from nextface.models.face_model import FaceModel
+from nextface.models.bases import in_regions
 from nextface.person.reconstruction import Reconstruction
 from nextface.photos.shot import Shot
 from nextface.scene import Scene
@@ -73,15 +73,6 @@ def vertex_visibility(scene: Scene, mask: Tensor) -> Tensor:
     return (angle * unhidden * inside * (2 * in_mask - 0.5).clamp(0, 1))[:, None]
 
 
-def in_regions(names: Sequence[str], model: FaceModel) -> Tensor:
-    """Which vertices [V] bool are in any of some regions, of which a model may lack some."""
-    inside = torch.zeros(int(model.triangles.max()) + 1, dtype=torch.bool, device=model.triangles.device)
-    for name in names:
-        if name in model.regions:
-            inside |= model.regions[name]
-    return inside
-
-
 @torch.no_grad()
 def for_maps(state: Reconstruction, shots: Sequence[Shot]) -> list[Shot]:
     """The photos with masks of what maps are refined from: all of the head that they show.
@@ -91,7 +82,7 @@ def for_maps(state: Reconstruction, shots: Sequence[Shot]) -> list[Shot]:
     more tightly.
     """
     found = []
-    special = in_regions(UNLIKE_SKIN, state.model)[state.model.triangles].all(-1)
+    special = in_regions(state.model, UNLIKE_SKIN)[state.model.triangles].all(-1)
     for photo, shot in enumerate(shots):
         if shot.visible is None:
             found.append(shot)

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from nextface.landmarks.embedding.views import Detect, Draw, Sightings, Surface, look
 from nextface.landmarks.topology import TOPOLOGIES, Topology
-from nextface.models.bases import vertex_count
+from nextface.models.bases import in_regions
 from nextface.models.face_model import FaceModel, LandmarkEmbedding
 
 CONTOUR_ANGLE = 10  # degrees: the outline slides over the surface, so it is taken from views near the front
@@ -120,11 +120,8 @@ def _surface_of_points(model: FaceModel, topology: Topology) -> Surface:
 
 def _inside(model: FaceModel, names: Sequence[str]) -> np.ndarray:
     """[F] bool, triangles inside the regions together, as far as the model has them."""
-    inside = torch.zeros(vertex_count(model), dtype=torch.bool, device=model.triangles.device)
-    for name in names:
-        if name in model.regions:
-            inside |= model.regions[name]
-    return inside[model.triangles].all(1).cpu().numpy()
+    inside: np.ndarray = in_regions(model, names)[model.triangles].all(1).cpu().numpy()
+    return inside
 
 
 def _agree(sightings: Sightings, contour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

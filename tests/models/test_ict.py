@@ -11,6 +11,7 @@ import pytest
 from made_heads import around, make_head
 
 from nextface.errors import MissingPartError, ModelError
+from nextface.model_files import cache as model_cache
 from nextface.models import create
 from nextface.models.ict import model as loader
 from nextface.models.ict.model import ENDS, VERTICES
@@ -114,6 +115,35 @@ def test_what_was_converted_is_kept_and_made_again_when_damaged(
     kept.write_bytes(kept.read_bytes()[:5000])
     assert np.array_equal(load(folder).mean, first.mean)
     assert kept.stat().st_size > 5000
+
+
+def test_what_is_kept_follows_contents_and_neither_places_nor_times(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(folder)
+    copied = tmp_path / "FaceXModel"
+    shutil.copytree(folder / "FaceXModel", copied, copy_function=os.link)
+    with monkeypatch.context() as patch:
+        patch.setattr(loader, "_read", lambda path: pytest.fail("it was kept"))
+        assert np.array_equal(load(tmp_path).mean, first.mean)
+    (copied / "identity001.obj").unlink()
+    shutil.copyfile(copied / "identity000.obj", copied / "identity001.obj")
+    other = load(tmp_path)
+    assert np.array_equal(other.identity_basis[1], first.identity_basis[0])
+
+
+def test_what_was_not_used_for_longest_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(model_cache, "MOST_BYTES", 35_000)
+    content = {"values": np.zeros(1250)}  # 10 kB
+    for hour, key in enumerate("abc"):
+        model_cache.kept("made", key, lambda: content)
+        os.utime(tmp_path / "nextface" / "models" / f"made-{key}.npz", (hour * 3600, hour * 3600))
+    model_cache.kept("made", "a", lambda: pytest.fail("it was kept"))
+    model_cache.kept("made", "d", lambda: content)
+    left = sorted((tmp_path / "nextface" / "models").iterdir())
+    assert [path.name for path in left] == ["made-a.npz", "made-c.npz", "made-d.npz"]
+    assert sum(path.stat().st_size for path in left) <= 35_000
 
 
 def test_a_missing_folder_is_named_with_its_source(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_three_stages_with_mitsuba(
     assert json.loads((result / "scene_0.json").read_text())["model"]["name"] == name
     metrics = json.loads((result / "metrics.json").read_text())
     assert set(metrics["iterations"]) == {"stage1", "stage2", "stage3"}
-    assert metrics["psnr"] > 12  # dB
+    assert metrics["psnr"] > max(10.0, metrics["psnrStage2"])  # dB; two iterations each
     assert (result / "uncertainty_0.npz").is_file(), "Gauss-Newton on images by light transfer"
     assert (result / "diffuseMap_0.png").is_file()
     if name == "gnm":  # joints, and vertices in no triangle

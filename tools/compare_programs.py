@@ -99,7 +99,7 @@ def drawn_by_blender(folder: Path) -> np.ndarray:
 def drawn_in_browser(result: SavedResult, exported: Path) -> tuple[np.ndarray, np.ndarray]:
     """What the report's 3D view shows, and what three.js makes of the .glb: [h, w, 4] 8-bit sRGB."""
     sys.path.insert(0, str(ROOT / "tests" / "helpers" / "results"))
-    from browser import chromium, photo_frame
+    from browser import PATIENCE, chromium, photo_frame
 
     report = result.folder / REPORT
     if not report.is_file():
@@ -110,6 +110,7 @@ def drawn_in_browser(result: SavedResult, exported: Path) -> tuple[np.ndarray, n
     height, width = result.picture("reconstruction").shape[:2]
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 760})
+        page.set_default_timeout(PATIENCE)
         page.goto(report.resolve().as_uri())
         page.wait_for_selector("#viewer.ready")
         shown = photo_frame(page, width, height)

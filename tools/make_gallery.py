@@ -109,13 +109,14 @@ def expressed(person: Reconstruction, mood: dict[str, float]) -> Reconstruction:
 def browse(result: SavedResult) -> None:
     """The report in a browser."""
     sys.path.insert(0, str(ROOT / "tests" / "helpers" / "results"))
-    from browser import chromium
+    from browser import PATIENCE, chromium
 
     report = result.folder / REPORT
     if not report.is_file():
         write_report(result.reconstruction)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 760})
+        page.set_default_timeout(PATIENCE)
         page.goto(report.resolve().as_uri())
         page.wait_for_selector("#viewer.ready")
         page.screenshot(path=IMAGES / "report.jpg", type="jpeg", quality=85)

@@ -19,11 +19,12 @@ from nextface.export.head.tangents import corner_tangents
 from nextface.models.bases import neutral_vertices
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Mesh
-from nextface.scene.baking import texel_points
+from nextface.scene.baking import resample_map, texel_points
 from nextface.scene.corners import MeshCorners
 from nextface.scene.geometry import vertex_normals
 
 LEVELS = 2  # of refinement; a third turns normals by 0.04 degrees (median), a step of an 8-bit map is 0.4
+FINEST = 1024  # texels a side; larger maps are enlarged, for edges are about six of these long
 TEXELS_AT_ONCE = 1 << 20  # with all their values below 200 MB
 
 
@@ -40,7 +41,8 @@ def smooth_normals(reconstruction: Reconstruction, resolution: int) -> Tensor:
     model = reconstruction.model
     rest = neutral_vertices(model, reconstruction.parameters.identity[:1])
     mesh = Mesh.from_vertices(rest, model.triangles, model.uvs, model.uv_triangles)
-    corners, points = MeshCorners.of(mesh), texel_points(mesh, resolution)
+    size = min(resolution, FINEST)
+    corners, points = MeshCorners.of(mesh), texel_points(mesh, size)
     assert mesh.uvs is not None and corners.uv is not None
     normals = vertex_normals(rest, model.triangles)[0][corners.vertex]
     tangents = corner_tangents(rest[0][corners.vertex], normals, mesh.uvs[corners.uv], corners.triangles)
@@ -59,9 +61,10 @@ def smooth_normals(reconstruction: Reconstruction, resolution: int) -> Tensor:
         along, sign = _mean(tangents, corner, barycentric).split([3, 1], -1)
         along = normalize(along - (along * across).sum(-1, keepdim=True) * across, dim=-1)
         frame = torch.stack([along, torch.linalg.cross(across, along) * torch.sign(sign), across], 1)
-        found = _mean(smooth, *_in_finer(triangles, triangle, barycentric))
-        parts.append(normalize((frame @ found[..., None])[..., 0], dim=-1))
-    return torch.cat(parts).unflatten(0, (resolution, resolution))
+        true = _mean(smooth, *_in_finer(triangles, triangle, barycentric))
+        parts.append(normalize((frame @ true[..., None])[..., 0], dim=-1))
+    found = torch.cat(parts).unflatten(0, (size, size))
+    return found if size == resolution else normalize(resample_map(found[None], resolution)[0], dim=-1)
 
 
 def refined(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,9 +89,8 @@ def refined(vertices: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
         return torch.bincount(both[:, 0], minlength=count).to(vertices)[:, None], others
 
     (neighbours, total), (on_rim, along_rim) = around(ends), around(ends[~inside[:, 0]])
-    share = (40 - (2 * torch.cos(2 * math.pi / neighbours.clamp(min=1)) + 3) ** 2) / (
-        64 * neighbours.clamp(min=1)
-    )
+    valence = neighbours.clamp(min=1)  # vertices that no triangle uses stay where they are
+    share = (40 - (2 * torch.cos(2 * math.pi / valence) + 3) ** 2) / (64 * valence)
     even = torch.where(
         on_rim > 0,
         torch.where(on_rim == 2, 0.75 * vertices + along_rim / 8, vertices),  # where rims meet, nothing moves

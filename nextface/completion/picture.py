@@ -19,6 +19,7 @@ from nextface.scene import Material, Scene
 from nextface.system.atomic import replacing
 
 SIDE, COLUMNS = 3.0, 5  # inches of a panel, panels in a row
+MARGIN = 12.0  # pixels around a head
 TURNED = math.radians(40)
 SHOWN_MODES, AMOUNT = 4, 2.0  # identity modes, at so many standard deviations
 REGIONS = (  # from those that lie under others to those on top
@@ -64,8 +65,8 @@ def write_model_picture(model: FaceModel, draw: Draw, path: Path, note: str) -> 
         covered = image[..., 3] > 0.5
         rows_shown, columns_shown = covered.any(1).nonzero(), covered.any(0).nonzero()
         axes.imshow(picture_of(image))
-        axes.set_xlim(float(columns_shown.min()), float(columns_shown.max()))
-        axes.set_ylim(float(rows_shown.max()), float(rows_shown.min()))
+        axes.set_xlim(float(columns_shown.min()) - MARGIN, float(columns_shown.max()) + MARGIN)
+        axes.set_ylim(float(rows_shown.max()) + MARGIN, float(rows_shown.min()) - MARGIN)
         if panel.points is not None:
             axes.scatter(*panel.points.T.numpy(), s=1.5 if not panel.names else 24, c="#ff2020", linewidths=0)
             for name, point in zip(panel.names, panel.points.tolist(), strict=bool(panel.names)):

@@ -10,6 +10,7 @@ from torch import Tensor
 from nextface.models.face_model import FaceModel
 
 STEP = 0.05  # standard deviations to either side: its square is lost, and single precision shows half of it
+TOGETHER = 32  # coefficients that are moved at once, each in a face of its own: bases are read once for all
 
 
 @torch.no_grad()
@@ -22,17 +23,15 @@ def shape_slopes(
     ----------
     shown: makes of vertices [N, V, 3] the points [N, P, 3] that are asked about.
     """
+    state = torch.cat([identity, expression])
+    amounts = STEP * torch.cat([torch.ones_like(identity), model.expression_prior.spread.to(expression)])
     columns = []
-    spread = torch.cat([torch.ones_like(identity), model.expression_prior.spread.to(expression)])
-    for number, step in enumerate((STEP * spread).diag()):
-        there, back = (
-            shown(model.vertices(*_split(torch.cat([identity, expression]) + sign * step, len(identity))))
-            for sign in (1, -1)
-        )
-        columns.append((there - back)[0] / (2 * STEP * spread[number]))
-    return torch.stack(columns, -1)
+    for steps, amount in zip(amounts.diag().split(TOGETHER), amounts.split(TOGETHER), strict=True):
+        there, back = (shown(model.vertices(*_split(state + sign * steps, len(identity)))) for sign in (1, -1))
+        columns.append((there - back) / (2 * amount[:, None, None]))
+    return torch.cat(columns).permute(1, 2, 0).contiguous()
 
 
 def _split(coefficients: Tensor, shapes: int) -> tuple[Tensor, Tensor]:
-    """Identity [1, K] and expression [1, E] of both in a row."""
-    return coefficients[None, :shapes], coefficients[None, shapes:]
+    """Identity [N, K] and expression [N, E] of both in rows."""
+    return coefficients[:, :shapes], coefficients[:, shapes:]

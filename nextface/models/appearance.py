@@ -27,16 +27,15 @@ def skin_colour(melanin: Tensor, blood: Tensor, polynomial: Tensor) -> Tensor:
     """
     degree = int((8 * polynomial.shape[0] + 1) ** 0.5 - 3) // 2
     x, y = torch.tanh(melanin), torch.tanh(blood)
-    log_albedo = torch.zeros_like(x)[..., None]
-    row = polynomial.shape[0]
-    for i in range(degree, -1, -1):  # Horner's rule in both variables
-        first = row - (degree - i + 1)
-        inner = torch.zeros_like(x)[..., None]
-        for coefficient in polynomial[first:row].flip(0):
-            inner = torch.addcmul(coefficient, inner, y[..., None])
-        log_albedo = torch.addcmul(inner, log_albedo, x[..., None])
-        row = first
-    return log_albedo.exp()
+    powers = [torch.ones_like(y)]
+    for _ in range(degree):
+        powers.append(powers[-1] * y)
+    of_blood = torch.stack(powers).flatten(1)
+    log_albedo = x.new_zeros(())
+    for row in reversed(polynomial.split(list(range(degree + 1, 0, -1)))):  # Horner's rule in melanin
+        inner = (row.T @ of_blood[: len(row)]).unflatten(1, x.shape)  # [3, ...]: whole fields of a colour each
+        log_albedo = torch.addcmul(inner, log_albedo, x)
+    return log_albedo.movedim(0, -1).exp()
 
 
 def _bounded(log_albedo: Tensor) -> Tensor:

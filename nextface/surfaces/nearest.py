@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sparse
-import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -56,13 +55,15 @@ class Surface:
 
         Triangles whose normal has a cosine below `turned` with the query's count as `penalty` times as far.
         """
+        from trimesh.triangles import closest_point, points_to_barycentric  # a third of a second, seldom needed
+
         candidates = min(CANDIDATES, self._tree.n)
         _, sampled = self._tree.query(queries, np.arange(1, candidates + 1))
         faces = sampled // len(SAMPLES)
         number = np.repeat(np.arange(len(queries)), candidates)
         corners = self.positions[self.triangles[faces.ravel()]]
-        points = trimesh.triangles.closest_point(corners, queries[number])
-        barycentric = np.clip(np.nan_to_num(trimesh.triangles.points_to_barycentric(corners, points)), 0, 1)
+        points = closest_point(corners, queries[number])
+        barycentric = np.clip(np.nan_to_num(points_to_barycentric(corners, points)), 0, 1)
         barycentric /= np.maximum(barycentric.sum(1, keepdims=True), 1e-12)
         facing = np.einsum("nk,nkd->nd", barycentric, self.normals[self.triangles[faces.ravel()]])
         facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-12)

@@ -19,7 +19,8 @@ from playwright.sync_api import Browser, Page
 
 from nextface.export.files import write_json, write_png
 from nextface.export.pictures import psnr
-from nextface.export.report.page import REPORT, write_report
+from nextface.export.report.index import REPORT
+from nextface.export.report.page import write_report
 from nextface.scene.lighting import sh_basis, sh_rotation
 
 NEAR = 32.0  # dB: the 3D view at the photo's view against the ray-traced picture, where both show the head

@@ -15,8 +15,7 @@ from made_result import make_result
 from typer.testing import CliRunner
 
 from nextface.cli import app
-from nextface.export.report.index import Outcome, write_index
-from nextface.export.report.page import REPORT
+from nextface.export.report.index import REPORT, Outcome, write_index
 from nextface.export.report.server import Results, loopback_server
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from nextface.export.files import write_json
-from nextface.export.report.page import REPORT
 from nextface.export.report.templates import filled, own
 from nextface.system.atomic import replacing
 
 INDEX_SCHEMA_VERSION = 1
-PANELS = "render_0.png"  # in a result folder
+PANELS, REPORT = "render_0.png", "report.html"  # in a result folder
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from nextface.errors import MissingPartError, ResultError
 from nextface.export.pictures import over_black
 from nextface.export.report.curves import Curve, loss_curve
 from nextface.export.report.head import head_in_numbers
+from nextface.export.report.index import REPORT
 from nextface.export.report.pictures import as_8_bits, data_address, difference
 from nextface.export.report.templates import filled, own
 from nextface.export.saved.description import Description
@@ -19,7 +20,6 @@ from nextface.person.reconstruction import Reconstruction
 from nextface.scene.colour import srgb_to_linear
 from nextface.system.atomic import replacing
 
-REPORT = "report.html"
 SHOWN_QUANTILE = 0.98  # of the vertices' deviations: where the 3D view's scale ends
 
 SCRIPTS = {"three": "three.min.js", "harmonics": "harmonics.js", "viewer": "viewer.js", "page": "page.js"}

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from nextface.errors import NextFaceError, OutputError, ResultError
-from nextface.export.report.index import PANELS, Card, address, index_page
-from nextface.export.report.page import REPORT, report_page
+from nextface.export.report.index import PANELS, REPORT, Card, address, index_page
+from nextface.export.report.page import report_page
 from nextface.export.saved.figures import FIGURES, read_figures
 from nextface.export.saved.result import load_result
 

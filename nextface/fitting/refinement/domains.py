@@ -163,7 +163,9 @@ class VertexDomain:
     def __init__(self, vertices: Tensor, triangles: Tensor, mirror: Tensor | None) -> None:
         """Vertices [V, 3] (mm), triangles [F, 3]; `mirror` [V] is each vertex's mirror image."""
         edges = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-        self._first, self._second = torch.unique(edges.sort(1).values, dim=0).unbind(1)
+        first, second = edges.sort(1).values.unbind(1)
+        number = torch.unique(first * len(vertices) + second)  # numbers are sorted sooner than rows
+        self._first, self._second = number.div(len(vertices), rounding_mode="floor"), number % len(vertices)
         self._mirror = mirror
         self._count = len(vertices)
         self._vertices = vertices
@@ -186,8 +188,10 @@ class VertexDomain:
 
     def broad(self, values: Tensor, size: int) -> Tensor:
         if size not in self._cells:
-            places = (self._vertices * (size / self.MAP_MM)).round().long()
-            cell = torch.unique(places, dim=0, return_inverse=True)[1]
+            x, y, z = (self._vertices * (size / self.MAP_MM)).round().long().unbind(1)
+            rows, columns = (axis - axis.min() for axis in (y, z))
+            number = (x * (rows.max() + 1) + rows) * (columns.max() + 1) + columns
+            cell = torch.unique(number, return_inverse=True)[1]
             self._cells[size] = cell, torch.bincount(cell).to(self._vertices)[:, None]
         cell, count = self._cells[size]
         total = values.new_zeros(1, len(count), values.shape[-1])

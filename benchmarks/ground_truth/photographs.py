@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,13 @@ def random_view(landmarks: Array, size: int, random: np.random.Generator) -> Vie
 
 
 def photograph(
-    case: Case, head: Head, template: Array, folder: Path, size: int, samples: tuple[int, int] = SAMPLES
+    case: Case,
+    head: Head,
+    template: Array,
+    folder: Path,
+    size: int,
+    samples: tuple[int, int] = SAMPLES,
+    relights: Sequence[Array] | None = None,
 ) -> GroundTruth:
     """Photograph a head, and write its JPEG and its record into a folder.
 
@@ -73,6 +80,7 @@ def photograph(
     folder: where the files go.
     size: pixels of the photo's sides.
     samples: light paths a pixel of the photo and of relit pictures, squares.
+    relights: environments of the relit pictures, by default `relighting_environments`.
     """
     random = np.random.default_rng(case.view_seed)
     look = paint(head, template, case.tone, case.head_seed)
@@ -88,7 +96,7 @@ def photograph(
     image = studio.radiance(light, samples[0], case.view_seed)
     relit = [
         studio.radiance(other, samples[1], case.view_seed + 10_000 * (1 + number))[..., :3]
-        for number, other in enumerate(relighting_environments())
+        for number, other in enumerate(relighting_environments() if relights is None else relights)
     ]
     sightings = studio.sightings(case.view_seed)
     quality = int(random.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import resource
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PORTRAIT, ROOT, Completed, environment
+import torch
+from conftest import PORTRAIT
 from PIL import Image
+from typer.testing import CliRunner
 
 import benchmarks.speed.__main__ as speed
+from benchmarks.speed import iteration, runs
 from benchmarks.speed.figures import extrapolated, growth, typical
 from benchmarks.speed.runs import (
     ESTIMATED,
@@ -32,9 +36,10 @@ from benchmarks.speed.runs import (
     warm_up,
 )
 from benchmarks.speed.tables import APART, tables
+from nextface.cli import app
 
 FACE = 162  # pixels of the portrait's crop
-QUICK = ("iterStep1=12", "iterStep2=2", "iterStep3=2", "rtSamples=4")
+QUICK = ("iterStep1=12", "iterStep2=2", "iterStep3=2", "rtSamples=4", "report=False")
 COST = {"stage1": 1.0, "stage2": 40.0, "stage3": 10.0, "psnrStage2": 2.0, "output": 3.0, "rest": 4.0}
 
 
@@ -177,19 +182,16 @@ def test_a_run_that_fails_tells_why() -> None:
         run_python(["-c", "import sys; sys.exit('no such luck')"])
 
 
-def benchmark(*words: str | Path) -> Completed:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        timeout=900,
-    )
+def printed(main: Callable[[], None], words: Sequence[str | Path], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a benchmark's `main` prints, called with words as its command line; what it starts is real."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["benchmark", *map(str, words)])
+        main()
+    return capsys.readouterr().out
 
 
 def test_the_command_measures_photos_once_and_keeps_what_it_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "speed.json"
     photos = tmp_path / "photos"
@@ -207,8 +209,7 @@ def test_the_command_measures_photos_once_and_keeps_what_it_found(
         kept,
     ]
     words += [word for change in QUICK for word in ("--set", change)]
-    run = benchmark(*words)
-    assert run.returncode == 0, run.stderr
+    said = printed(speed.main, words, capsys)
     ((name, entry),) = json.loads(kept.read_text())["cases"].items()
     assert name == Case(PORTRAIT, "vertex", 256, 256, NOT_ENLARGED, QUICK).name
     assert entry["enlarged"] == 1
@@ -221,20 +222,29 @@ def test_the_command_measures_photos_once_and_keeps_what_it_found(
         sums = sum(used[figure] for part, used in parts.items() if part != "all")
         assert parts["all"][figure] == pytest.approx(sums) and min(used[figure] for used in parts.values()) > 0
     assert 200 < parts["stage3"]["peakMemoryMB"] <= parts["all"]["peakMemoryMB"] < 4000
-    assert row(run.stdout, "vertex", "2 + 2")[-2] == "1"
+    assert row(said, "vertex", "2 + 2")[-2] == "1"
 
     before = kept.read_text()
-    monkeypatch.setattr(sys, "argv", ["speed", *map(str, words)])
-    speed.main()
+    again = printed(speed.main, words, capsys)
     assert kept.read_text() == before
-    assert capsys.readouterr().out.strip() == run.stdout[run.stdout.index("CPU-seconds (and") :].strip()
+    assert again.strip() == said[said.index("CPU-seconds (and") :].strip()
 
     kept.write_text(before.replace('"cores": ', '"cores": 1'))
     with pytest.raises(SystemExit, match="another machine"):
-        speed.main()
+        printed(speed.main, words, capsys)
 
 
-def test_a_photo_is_enlarged_until_its_face_has_the_pixels_that_are_asked_for(tmp_path: Path) -> None:
+def test_a_photo_is_enlarged_until_its_face_has_the_pixels_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two runs that it takes are commands, but in this process."""
+
+    def run_here(words: Sequence[str]) -> tuple[object, str]:
+        run = CliRunner().invoke(app, words[2:])
+        assert words[:2] == ["-m", "nextface"] and run.exit_code == 0, run.output
+        return resource.getrusage(resource.RUSAGE_SELF), run.output
+
+    monkeypatch.setattr(runs, "run_python", run_here)
     small = tmp_path / "small.png"
     with Image.open(PORTRAIT) as portrait:
         portrait.resize((portrait.width * 5 // 8, portrait.height * 5 // 8)).save(small)
@@ -253,8 +263,12 @@ def test_a_second_call_in_one_process_is_cheaper_than_a_command(tmp_path: Path) 
     assert parts["all"]["cpuSeconds"] > parts["stage2"]["cpuSeconds"] > 0
 
 
-def test_one_iteration_by_light_transfer_is_several_times_cheaper_than_by_path_replay() -> None:
-    _, said = run_python(["-m", "benchmarks.speed.iteration", "--size", "96", "--repeats", "5"])
+def test_one_iteration_by_light_transfer_is_several_times_cheaper_than_by_path_replay(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    threads = torch.get_num_threads()
+    said = printed(iteration.main, ["--size", "96", "--repeats", "5"], capsys)
+    torch.set_num_threads(threads)
     times = {kind: found["pathReplay"] / found["transfer"] for kind, found in json.loads(said).items()}
     assert (
         times["diffuse"] > 6 and times["all maps"] > 2.5

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_shots import made_shot, on_model
+from made_shots import fewer, made_shot, on_model
 from rendered_photo import person, together
 from scipy.optimize import lsq_linear
 from torch import Tensor
@@ -31,7 +31,6 @@ from renderers.vertex.renderer import VertexRenderer
 
 MULTIVIEW: SharingTable = {**SHARED_IDENTITY, "expression": "moment", "light": "moment", "focal": "camera"}
 MOMENTS, CAMERAS = (0, 0, 1), ("left", "right", "left")
-PARTS = ("indices", "triangles", "barycentric", "weights", "contour")  # of an embedding, by landmark
 SIZE = 64  # pixels of the photos, before one of them is reduced
 FOCALS = {"left": 160.0, "right": 208.0}
 TURNS = {"left": (4.0, 20.0), "right": (3.0, -18.0)}  # degrees down and to the side
@@ -135,9 +134,7 @@ def shots(truth: Reconstruction) -> list[ShotOnModel]:
         points[embedding.indices] = places + 0.05 * torch.randn(places.shape, generator=generator)
         encoded = image[..., :3].clamp(0, 1) ** (1 / 2.2)
         shot = made_shot(encoded, image[..., 3] > 0.5, points, circumstances.focal, 0.25)
-        parts = {name: getattr(embedding, name)[::4] for name in PARTS}  # fewer are faster
-        fewer = replace(embedding, **parts, errors=None)  # the noise here is independent
-        found.append(replace(on_model(shot, truth.model), embedding=fewer))
+        found.append(replace(on_model(shot, truth.model), embedding=fewer(embedding, 4)))
     return found
 
 

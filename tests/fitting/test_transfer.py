@@ -245,8 +245,8 @@ def test_only_light_with_shadows_is_precomputed(renderer: MitsubaRenderer, head:
 
 
 def test_stage_3_ends_in_the_same_maps(tmp_path: Path) -> None:
-    files = photograph(person(create_model("open"), 96), tmp_path, samples=128)
-    config = fitting_config(96, iterStep2=4, iterStep3=30, rtSamples=4, rtTrainingSamples=16)
+    files = photograph(person(create_model("open"), 96), tmp_path, samples=64)
+    config = fitting_config(96, iterStep2=2, iterStep3=30, rtSamples=4, rtTrainingSamples=16)
     transferred = reconstruct(files.photo, tmp_path, config, landmarks=files.landmarks)
     start = tmp_path / "photo" / "checkpoints" / "stage2.npz"
     traced = replace(config, lightTransfer=False)

@@ -56,6 +56,7 @@ def fitting_config(size: int, **changes: Any) -> Config:
         "focalLength35mm": FOCAL_35MM,
         "optimizeFocalLength": False,
         "textureResolution": 256,
+        "report": False,
     }
     return Config(**(settings | changes))
 

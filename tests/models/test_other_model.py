@@ -61,7 +61,7 @@ class Fitted:
 def fitted(
     request: pytest.FixtureRequest, sheet: Sheet, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Fitted:
-    config = Config(renderer=request.param, threads=1, **SMALL)  # type: ignore[arg-type]
+    config = Config(renderer=request.param, threads=1, report=False, **SMALL)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         result = reconstruct(
@@ -146,7 +146,8 @@ def test_its_results_are_written_without_maps(fitted: Fitted, sheet: Sheet) -> N
 
 def test_it_is_refined_at_vertices_too(fitted: Fitted, sheet: Sheet, cache: Path, tmp_path: Path) -> None:
     """Stage 3 works at the vertices of a model without UVs, and goes on from the checkpoint of stage 2."""
-    config = Config(renderer=fitted.result.metrics["backend"], threads=1, **SMALL)  # type: ignore[arg-type]
+    backend = fitted.result.metrics["backend"]
+    config = Config(renderer=backend, threads=1, report=False, **SMALL)  # type: ignore[arg-type]
     before = fitted.folder / "checkpoints" / "stage2.npz"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))

@@ -24,7 +24,8 @@ from nextface.scene.geometry import rotation_vector
 SIZE = 96
 QUICK = ["--set", "renderer=vertex", "--set", "device=cpu", "--set", f"maxResolution={SIZE}"]
 QUICK += ["--set", "iterStep1=24", "--set", "iterStep2=3", "--set", "textureResolution=256"]
-QUICK += ["--set", "envMapRes=32", "--set", "rtSamples=1", "--set", "bands=3", "--skipStage3"]
+QUICK += ["--set", "envMapRes=32", "--set", "rtSamples=1", "--set", "bands=3", "--set", "report=False"]
+QUICK += ["--skipStage3"]
 UNIT = 0.02  # of the cameras' file, in which a millimetre is so much
 
 

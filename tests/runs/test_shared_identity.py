@@ -209,8 +209,8 @@ def test_stage_1_knows_the_person_better_from_all_photos() -> None:
     def quietly(cost: float) -> None:
         pass
 
-    together = fit_landmarks(start, shots, 25, False, quietly)
-    alone = [fit_landmarks(start[photo], [shots[photo]], 25, False, quietly) for photo in range(3)]
+    together = fit_landmarks(start, shots, 12, False, quietly)
+    alone = [fit_landmarks(start[photo], [shots[photo]], 12, False, quietly) for photo in range(3)]
     assert together.parameters.identity.shape == truth.parameters.identity.shape
     assert shape_error(together) < 0.9 * np.mean([shape_error(one) for one in alone])
     for photo in range(3):

@@ -44,14 +44,19 @@ LONGEST_FILES = (  # from half a minute on; those that share a run lie apart
     "benchmarks/test_fidelity_subset.py",
     "runs/test_recovery.py",
     "runs/test_endings.py",
-    "runs/test_shared_identity.py",
     "benchmarks/test_speed_benchmark.py",
+    "runs/test_shared_identity.py",
+    "benchmarks/test_known_heads.py",
+    "models/test_completion.py",
     "commands/test_bad_input.py",
-    "commands/test_cli_end_to_end.py",
-    "fitting/test_transfer.py",
+    "models/test_other_model.py",
     "fitting/test_gauss_newton.py",
-    "runs/test_many.py",
+    "commands/test_cli_end_to_end.py",
     "fitting/test_delighting.py",
+    "runs/test_track.py",
+    "fitting/test_transfer.py",
+    "runs/test_many.py",
+    "fitting/test_sharing.py",
 )
 
 Completed = subprocess.CompletedProcess[str]

@@ -10,7 +10,6 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from nextface.fitting.refinement.domains import TexelDomain, VertexDomain, doubled
 from nextface.fitting.refinement.refine import BROAD_FACTORS, MapWeights, regulariser
-from nextface.fitting.refinement.skin_variation import skin_whitening
 from nextface.fitting.statistical.coverage import coverage_term
 from nextface.fitting.terms.losses import WHITE_CARD, PhotoTerm, light_term, usually_exposed
 from nextface.fitting.terms.sampling import render_seed
@@ -202,14 +201,13 @@ def test_smoothness_removes_noise_and_keeps_edges():
     assert 9 < cost[10.0] / cost[1.0] < 11
 
 
-def test_hue_costs_more_than_brightness():
+def test_a_change_of_every_channel_costs_alike():
     domain = TexelDomain(torch.ones(64, 64, dtype=torch.bool), FlippedMap())
     weights = MapWeights(symmetry=0.0, consistency=1.0, smoothness=0.0)
     brightness = 0.1 * torch.ones(1, 64, 64, 3)
     hue = 0.1 * torch.tensor([1.0, 0.0, -1.0]).expand(1, 64, 64, 3) * (3 / 2) ** 0.5  # of the same energy
     ratio = regulariser(hue, domain, weights) / regulariser(brightness, domain, weights)
-    whitened = hue[0, 0, 0] @ skin_whitening()
-    assert float(ratio) == pytest.approx(float(whitened.square().mean() / 0.01), rel=1e-3) and ratio > 5
+    assert float(ratio) == pytest.approx(1, rel=1e-3)  # what a hue costs more is in what is measured
     one = brightness[..., :1]
     even = 0.01 * (1 + sum(BROAD_FACTORS.values()))
     assert float(regulariser(one, domain, weights)) == pytest.approx(even, rel=1e-4)

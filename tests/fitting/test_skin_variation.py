@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ import torch
 from nextface.fitting.refinement.refine import _bounded, _unbounded
 from nextface.fitting.refinement.skin_variation import (
     BLOOD,
+    LATENT_PER_LOG,
     MELANIN,
-    USUAL_ALBEDO,
+    colour_change,
     skin_covariance,
     skin_whitening,
 )
@@ -50,16 +53,25 @@ def test_corrections_count_by_how_rare_they_are() -> None:
 
     def cost(log_change: tuple[float, ...]) -> float:
         """Of a unit change of log albedo in this direction."""
-        latent = torch.tensor(log_change).double() / (1 - torch.tensor(USUAL_ALBEDO).double())
-        return float((latent @ whitening).square().sum() / torch.tensor(log_change).double().square().sum())
+        change = torch.tensor(log_change).double()
+        return float((change @ whitening).square().sum() / change.square().sum())
 
     ones = torch.ones(3).double()
     assert float((ones @ whitening).square().mean()) == pytest.approx(1, rel=1e-5)
     likely = cost((1.0, 1.0, 1.0))
     assert likely < cost(MELANIN) < cost(BLOOD) < 0.2 * cost((1.0, -1.0, 1.0))
-    in_latents = torch.diag(1 / (1 - torch.tensor(USUAL_ALBEDO).double()))
-    whitened = whitening.T @ in_latents @ skin_covariance() @ in_latents @ whitening
+    whitened = whitening.T @ skin_covariance() @ whitening
     assert torch.allclose(whitened / whitened.trace() * 3, torch.eye(3).double(), atol=1e-4)
+
+
+def test_a_grey_change_counts_alike_on_all_colours() -> None:
+    """Half the albedo of light skin, dark skin, an eye's white: as much, whatever its latent values do."""
+    colours = torch.tensor([[0.6, 0.4, 0.3], [0.1, 0.05, 0.03], [0.5, 0.5, 0.5]])
+    latent = to_latent(colours, "diffuse")
+    change = colour_change(latent, to_latent(colours / 2, "diffuse") - latent)
+    sizes = change.square().mean(-1).sqrt() / LATENT_PER_LOG
+    assert torch.allclose(sizes, torch.full((3,), math.log(2)), rtol=1e-3)
+    assert not colour_change(latent, torch.zeros(3, 3)).any()
 
 
 def test_f0_stays_near_skins() -> None:

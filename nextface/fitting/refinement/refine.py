@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from nextface.fitting.refinement.domains import Domain
-from nextface.fitting.refinement.skin_variation import skin_whitening
+from nextface.fitting.refinement.skin_variation import colour_change
 from nextface.fitting.refinement.space import RefinementSpace
 from nextface.fitting.refinement.uniform_adam import UniformAdam
 from nextface.fitting.refinement.visibility import relative_visibility
@@ -136,7 +136,8 @@ def refine(
             return replace(frozen[photo], material=leaf)
 
         # Photo terms are averaged, and all photos share the maps: their prior counts once.
-        costs = [regulariser(corrections[name], domains[name], settings.weights[name]) for name in RANGES]
+        measured = {**corrections, "diffuse": colour_change(latents["diffuse"], corrections["diffuse"])}
+        costs = [regulariser(measured[name], domains[name], settings.weights[name]) for name in RANGES]
         loss = torch.stack(costs).sum() / len(frozen)
         total = photos.backward(iteration, scene_of)
         total += differentiate(loss, iteration, stage=3, shared=shared)
@@ -220,9 +221,7 @@ class _TailAverage:
 
 
 def regulariser(correction: Tensor, domain: Domain, weights: MapWeights) -> Tensor:
-    """Cost of one reflectance's correction [1, ..., C]: consistency, symmetry and smoothness."""
-    if correction.shape[-1] > 1:
-        correction = correction @ skin_whitening().to(correction)
+    """Cost of a correction [1, ..., C] as it is measured: consistency, symmetry and smoothness."""
     cost = weights.consistency * _energy(correction, domain)
     cost = cost + weights.smoothness * domain.variation(correction)
     mirrored = domain.mirrored(correction)

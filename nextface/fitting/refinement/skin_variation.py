@@ -11,13 +11,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from nextface.scene.reflectance import from_latent
+
 # Unit changes of log albedo by either chromophore, of the spectra that docs/open_head.md describes, at light to
 # medium skin; and by less scattering, which has no hue.
 MELANIN, BLOOD, GREY = (0.32, 0.53, 0.79), (0.26, 0.79, 0.55), (1.0, 1.0, 1.0)
 # Standard deviations along them within one face. With these the brightness, red over green and green over blue
 # of skin vary as on a textured scan's plain skin: 0.21, 0.086 and 0.058 of their logarithms.
 SPREAD_OF_MELANIN, SPREAD_OF_BLOOD, SPREAD_OF_GREY, REST = 0.15, 0.15, 0.18, 0.02
-USUAL_ALBEDO = (0.45, 0.27, 0.18)  # linear; where latent values are turned into logarithms
+LATENT_PER_LOG = 1.4  # a change of log albedo counts as one of its latent value this many times larger
 
 
 def skin_covariance() -> Tensor:
@@ -31,10 +33,15 @@ def skin_covariance() -> Tensor:
 
 @lru_cache(maxsize=1)
 def skin_whitening() -> Tensor:
-    """What changes [..., 3] of latent albedo are multiplied with, to count alike in all directions: [3, 3].
+    """What changes [..., 3] of log albedo are multiplied with, to count alike in all directions: [3, 3].
 
     A grey change keeps its mean square.
     """
-    to_log = 1 - torch.tensor(USUAL_ALBEDO, dtype=torch.float64)  # d log a = (1 - a) d logit a
-    precision = to_log[:, None] * torch.linalg.inv(skin_covariance()) * to_log
+    precision = torch.linalg.inv(skin_covariance())
     return torch.linalg.cholesky(precision * (3 / precision.sum())).float()
+
+
+def colour_change(latent: Tensor, correction: Tensor) -> Tensor:
+    """How far a correction [1, ..., 3] of latent diffuse albedo goes, in all directions of skin's colour."""
+    change = (from_latent(latent + correction, "diffuse") / from_latent(latent, "diffuse")).log()
+    return LATENT_PER_LOG * change @ skin_whitening().to(change)

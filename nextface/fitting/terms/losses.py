@@ -22,7 +22,7 @@ CONTRAST_WEIGHT = 0.02  # between lobes
 WARMTH_WEIGHT = 3.5
 GREEN_WEIGHT = 55.0
 # The same of cards that face elsewhere: what only rims of the face show would take any hue that they have.
-AROUND_WARMTH, AROUND_GREEN = 0.5, 5.0
+AROUND_WARMTH, AROUND_GREEN = 0.25, 2.0
 EXPOSURE_WEIGHT = 4.0  # of the exposure's logarithm
 # Linear radiance that a white card is exposed to. By the standard output sensitivity of ISO 12232, which most
 # cameras state, a card of 18 % comes out at 18 % of white; but faces are lit less than the scene that was

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from nextface import Config, cli, reconstruct, reconstruct_shared
 from nextface.errors import CheckpointError, FaceNotFoundError, Interrupted
+from nextface.export.saved.result import load_result
 from nextface.fitting.landmarks.coarse import fit_landmarks
 from nextface.fitting.refinement.refine import MapWeights, RefinementSettings, refine
 from nextface.fitting.refinement.space import refinement_space
@@ -306,6 +307,18 @@ def test_one_person_with_maps_once_and_the_rest_for_each_photo(shared_run) -> No
             assert picture.size == (scene["width"], scene["height"])
     assert len({scene["width"] for scene in described}) > 1
     assert result.parameters.identity.shape[0] == 1 and len(result) == 3
+
+
+def test_the_folder_is_read_back(shared_run) -> None:  # type: ignore[no-untyped-def]
+    result, _ = shared_run
+    read = load_result(result.folder).reconstruction
+    assert len(read) == 3
+    for photo in range(3):
+        wanted, found = result.scene(photo), read.scene(photo)
+        assert torch.equal(found.mesh.vertices, wanted.mesh.vertices)
+        assert torch.equal(found.camera.turn, wanted.camera.turn)
+        torch.testing.assert_close(found.camera.intrinsics, wanted.camera.intrinsics)
+        torch.testing.assert_close(found.environment.radiance, wanted.environment.radiance)
 
 
 def test_figures_tell_of_each_photo_and_their_means(shared_run) -> None:  # type: ignore[no-untyped-def]

@@ -119,7 +119,17 @@ class IctModel:
         """A random head with a random expression."""
         generator = np.random.default_rng(seed)
         neutral = self.random(generator)
-        offset = _expression(self.expressions, generator)
+        return self._solid(neutral, _expression(self.expressions, generator), steps=2)
+
+    def acting(self, seed: int) -> tuple[Head, dict[str, Array]]:
+        """A random head at rest, and the offsets [V, 3] of its expression units, by ARKit's names."""
+        neutral = self.random(np.random.default_rng(seed))
+        heads = {name: self._solid(neutral, offset, steps=1) for name, offset in self.expressions.items()}
+        rest = self._solid(neutral, np.zeros_like(neutral), steps=1)
+        return rest, {name: head.expressed - head.neutral for name, head in heads.items()}
+
+    def _solid(self, neutral: Array, offset: Array, steps: int) -> Head:
+        """The solid parts of a head [V, 3] and of an expression's offset [V, 3], refined."""
         shapes = [shape[:ICT_SOLID] for shape in (neutral, neutral + offset, self.neutral)]
         number = np.arange(ICT_SOLID)
         part = np.array([SKIN, INSIDE, TONGUE, TEETH, EYE])[
@@ -129,7 +139,7 @@ class IctModel:
         for side in (1, -1):
             ball = (part == EYE) & (np.sign(self.neutral[:ICT_SOLID, 0]) == side)
             angle[ball] = _angle_off_axis(self.neutral[:ICT_SOLID][ball])
-        return _refined(shapes, self.triangles, part, angle, steps=2)
+        return _refined(shapes, self.triangles, part, angle, steps)
 
 
 @dataclass(frozen=True)

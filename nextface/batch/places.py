@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -174,6 +174,19 @@ class Output:
         if self.local is not None:
             return (self.local / name).is_file()
         return bool(self._system.exists(f"{self._root}/{name}"))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one.
+
+        Raises
+        ------
+        OSError: if it cannot be removed.
+        """
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if self.local is not None:
+                (self.local / name).unlink()
+            else:
+                self._system.rm_file(f"{self._root}/{name}")
 
     def _put(self, file: Path, name: str) -> None:
         path = posixpath.normpath(f"{self._root}/{name}")

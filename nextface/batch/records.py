@@ -2,7 +2,8 @@
 
 Beside the results, in `.batch/`, each photo that is done has a record of its own, which is written after all of
 its results. It tells a key: a hash of the photo's bytes, of what belongs to it, of the settings that matter,
-and of the program's version.
+and of the program's version. Before a photo is done anew its record goes: what a run that is killed leaves
+behind, between an earlier run's results, has none.
 """
 
 from __future__ import annotations
@@ -67,6 +68,16 @@ def kept_outcome(output: Output, name: str, key: str, photo: Path) -> Outcome | 
         )
     except (ValueError, KeyError, TypeError):
         return None  # damaged: it is done again
+
+
+def forget(output: Output, name: str) -> None:
+    """Remove a photo's record, before its results are written over.
+
+    Raises
+    ------
+    OSError: if it cannot be removed.
+    """
+    output.remove(f"{FOLDER}/{name}.json")
 
 
 def keep(output: Output, name: str, key: str, outcome: Outcome) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nextface.batch.item import Item, Tried, failed
 from nextface.batch.places import Output, fetched
-from nextface.batch.records import keep, kept_outcome, key_of
+from nextface.batch.records import forget, keep, kept_outcome, key_of
 from nextface.config import Config
 from nextface.errors import NextFaceError
 from nextface.runs.folder_run import Job, Workplace
@@ -40,6 +40,7 @@ class ItemWork:
         key = key_of(photo, beside, self._config) if photo.is_file() else ""
         if key and (kept := kept_outcome(self._output, item.name, key, item.photo)) is not None:
             return Tried(kept, before=True)
+        forget(self._output, item.name)
         with self._output.folder(item.name) as folder:
             outcome = self._workplace(Job(photo, folder, item.landmarks, item.mask, frozenset()))
         told = replace(outcome, photo=item.photo, folder=Path(item.name))

@@ -31,6 +31,7 @@ from nextface.photos.lens import HALF_A_PIXEL, Lens
 LARGEST_FILE = 64 * 2**20  # bytes
 MOST_CAMERAS = 10_000
 MATRIX, DISTORTION = ("camera_matrix", "cameraMatrix", "K"), ("distortion_coefficients", "distCoeffs", "D")
+KNOWN_DISTORTIONS = ("", "plumb_bob", "rational_polynomial")  # as ROS names them, where a file does
 WIDTH, HEIGHT = ("image_width", "imageWidth", "width"), ("image_height", "imageHeight", "height")
 
 
@@ -88,6 +89,7 @@ def _views(path: Path, root: cv2.FileNode, photos: Sequence[Path]) -> Views:
 def _stereo_pair(path: Path, root: cv2.FileNode, photos: Sequence[Path]) -> Views:
     if len(photos) != 2:
         raise CameraError(f"{path} is of two cameras, but there are {len(photos)} photos.")
+    _no_fisheye(root, str(path))
     size = _size(root, str(path))
     lenses = [
         _made(size, _matrix(root, (f"M{n}",)), _matrix(root, (f"D{n}",)), f"{path}, M{n}") for n in (1, 2)
@@ -121,8 +123,22 @@ def _size(node: cv2.FileNode, where: str) -> tuple[int, int]:
 
 
 def _lens(node: cv2.FileNode, where: str) -> Lens | None:
+    _no_fisheye(node, where)
     matrix = _matrix(node, MATRIX)
     return None if matrix is None else _made(_size(node, where), matrix, _matrix(node, DISTORTION), where)
+
+
+def _no_fisheye(node: cv2.FileNode, where: str) -> None:
+    """Refuse what says to be bent otherwise: its coefficients are other ones, by the same names."""
+    flag, named = node.getNode("fisheye_model"), node.getNode("distortion_model")
+    model = named.string() if named.isString() else ""
+    if flag.isInt() and flag.real():  # as OpenCV's calibration sample writes it
+        model = "fisheye"
+    if model not in KNOWN_DISTORTIONS:
+        raise CameraError(
+            f"{where}: cameras of the model {model} are not known. Straighten the photos first (for OpenCV's "
+            "fisheyes with cv2.fisheye.undistortImage), and give the new matrix without distortion."
+        )
 
 
 def _made(

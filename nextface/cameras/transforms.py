@@ -122,7 +122,7 @@ def _number(values: Mapping[str, Any], name: str, where: str) -> float | None:
 
 def _lens(values: Mapping[str, Any], where: str) -> Lens | None:
     """The lens that a frame tells, or the file for all frames; None where nothing tells one."""
-    model = values.get("camera_model", "OPENCV")
+    model = "fisheye" if values.get("is_fisheye") is True else values.get("camera_model", "OPENCV")
     if model not in STRAIGHT:
         raise CameraError(
             f"{where}: cameras of the model {model!r} are not known; these are: {', '.join(STRAIGHT)}. "

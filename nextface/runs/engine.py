@@ -91,7 +91,8 @@ def reconstruct_with(
     started: when the work began, as `time.monotonic` tells.
     """
     config = equipment.config
-    words = _command_line(photo, folder.parent, skip_stages, landmarks=landmarks, mask=mask, face=face)
+    told = ["reconstruct", "--input", str(photo), "--output", str(folder.parent)]
+    words = command_line(told, skip_stages, landmarks=landmarks, mask=mask, face=face)
     # A folder that is not named after its photo (beside one of the same name) cannot be said on a command line.
     command = words if folder.name == result_name(photo) else ()
     with claimed(folder, photo) as claim:
@@ -139,15 +140,14 @@ def reconstruct_shared(
     config, progress = config or Config(), progress or Silent()
     output, checkpoint = given_path(output, "output"), given_path_or_none(checkpoint, "checkpoint")
     landmarks, mask = given_path_or_none(landmarks, "landmarks"), given_path_or_none(mask, "mask")
+    words: Sequence[str] = ()
     if isinstance(photos, Path | str):
-        source = given_path(photos, "The folder's path")
-        found = find_photos(source)
-        if found.note:
-            progress.note(found.note)
-        owner, listed, folder = source, found.photos, output / safe_name(source.resolve().name, "photos")
-        words = _command_line(source, output, skip_stages, shared=True, landmarks=landmarks, mask=mask)
+        owner = given_path(photos, "The folder's path")
+        listed, folder = photos_of_folder(owner, output, progress)
+        told = ["reconstruct", "--input", str(owner), "--output", str(output)]
+        words = command_line(told, skip_stages, sharedIdentity=True, landmarks=landmarks, mask=mask)
     else:
-        listed, words = tuple(given_path(photo, "A photo's path") for photo in photos), []
+        listed = tuple(given_path(photo, "A photo's path") for photo in photos)
         if not listed:
             raise PhotoError("The list of photos is empty.")
         owner, folder = listed[0], output / result_name(listed[0])
@@ -157,6 +157,19 @@ def reconstruct_shared(
         result = run.execute(checkpoint, skip_stages)
         tidy(claim, progress)
     return result
+
+
+def photos_of_folder(source: Path, output: Path, progress: Progress) -> tuple[tuple[Path, ...], Path]:
+    """A folder's photos, which show one person, and the person's result folder.
+
+    Raises
+    ------
+    PhotoError: if the folder cannot be read or holds no photo.
+    """
+    found = find_photos(source)
+    if found.note:
+        progress.note(found.note)
+    return found.photos, output / safe_name(source.resolve().name, "photos")
 
 
 def prepare_all(
@@ -218,17 +231,20 @@ def _tell(shot: Shot, progress: Progress) -> None:
         progress.warn(warning)
 
 
-def _command_line(
-    source: Path,
-    output: Path,
-    skip_stages: frozenset[int],
-    shared: bool = False,
-    **options: Path | int | None,
+def command_line(
+    command: Sequence[str], skip_stages: frozenset[int], **options: Path | str | int | bool | None
 ) -> list[str]:
-    """The command line that reconstructs a photo or folder, without checkpoint and settings."""
-    words = [*program(), "reconstruct", "--input", str(source), "--output", str(output)]
-    words += ["--sharedIdentity"] if shared else []
-    words += [f"--skipStage{stage}" for stage in sorted(skip_stages)]
+    """The words that run a command again, without checkpoint and settings.
+
+    Parameters
+    ----------
+    command: its name, and what it always has.
+    options: by their names; None and False are left out, True has no value.
+    """
+    words = [*program(), *command, *(f"--skipStage{stage}" for stage in sorted(skip_stages))]
     for name, value in options.items():
-        words += [] if value is None else [f"--{name}", str(value)]
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not None and value is not False:
+            words += [f"--{name}", str(value)]
     return words

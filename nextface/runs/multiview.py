@@ -12,13 +12,11 @@ from nextface.export.claim import claimed
 from nextface.models.face_model import FaceModel
 from nextface.person.arrangement import beside_each_other
 from nextface.person.reconstruction import Reconstruction
-from nextface.photos.folder import find_photos, safe_name
-from nextface.runs.engine import prepare_all, tidy
+from nextface.runs.engine import command_line, photos_of_folder, prepare_all, tidy
 from nextface.runs.equipment import equipped
 from nextface.runs.run import Run
 from nextface.system.paths import given_path, given_path_or_none
 from nextface.system.progress import Progress, Silent
-from nextface.system.python import program
 
 UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}  # in mm
 
@@ -67,20 +65,16 @@ def reconstruct_moment(
         raise CameraError(f"--unit {unit}: units are {', '.join(UNITS)}.")
     if unit is not None and cameras is None:
         raise CameraError(f"--unit {unit} is the unit of the cameras' places: name their file with --cameras.")
-    found = find_photos(source)
-    if found.note:
-        progress.note(found.note)
-    views = read_cameras(cameras, found.photos).for_photos(found.photos) if cameras else {}
-    known = tuple(photo for photo in found.photos if photo in views) if cameras else found.photos
-    for photo in found.photos:
+    listed, folder = photos_of_folder(source, output, progress)
+    views = read_cameras(cameras, listed).for_photos(listed) if cameras else {}
+    known = tuple(photo for photo in listed if photo in views) if cameras else listed
+    for photo in listed:
         if photo not in known:
             progress.warn(f"{photo.name} is left out: {cameras} has no camera for it.")
-    folder = output / safe_name(source.resolve().name, "photos")
-    words = [*program(), "multiview", str(source), "--output", str(output)]
-    for name, value in {"cameras": cameras, "unit": unit, "landmarks": landmarks, "mask": mask}.items():
-        words += [] if value is None else [f"--{name}", str(value)]
-    words += ["--ownLight"] if own_light else []
-    words += [f"--skipStage{stage}" for stage in sorted(skip_stages)]
+    told = ["multiview", str(source), "--output", str(output)]
+    words = command_line(
+        told, skip_stages, cameras=cameras, unit=unit, landmarks=landmarks, mask=mask, ownLight=own_light
+    )
     lenses = {photo: view.lens for photo, view in views.items()}
     with equipped(config, model) as equipment, claimed(folder, source) as claim:
         shots = prepare_all(known, equipment, folder, landmarks, mask, progress, lenses)

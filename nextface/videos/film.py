@@ -83,35 +83,48 @@ def written(path: Path, size: tuple[int, int], source: Path | None = None) -> It
 
 
 def _sound(origin: Any, container: Any) -> Iterator[tuple[float, Any]]:
-    """The first sound of a film as packets of another one, with the seconds at which they are heard."""
+    """The first sound of a film as packets of another one, with the seconds at which they are heard.
+
+    Seconds count from the film's first picture, as those of its frames do: sound may begin earlier or later.
+    """
     import av
 
     if not origin.streams.audio:
         return iter(())
     heard = origin.streams.audio[0]
+    shown = origin.streams.video[0]
+    start = float((shown.start_time or 0) * shown.time_base)
     if heard.codec_context.name in CARRIED:
         carried = container.add_stream_from_template(heard)
-        return _copied(origin, heard, carried)
+        return _on_time(_copied(origin, heard, carried), -start)
     with suppress(av.error.FFmpegError, ValueError):  # sound that nothing here can encode is left out
-        return _encoded(origin, heard, container.add_stream("aac", rate=heard.codec_context.sample_rate))
+        made = container.add_stream("aac", rate=heard.codec_context.sample_rate)
+        begins = float((heard.start_time or 0) * heard.time_base)
+        return _on_time(_encoded(origin, heard, made), begins - start)
     return iter(())
 
 
-def _copied(origin: Any, heard: Any, carried: Any) -> Iterator[tuple[float, Any]]:
+def _on_time(packets: Iterator[Any], later: float) -> Iterator[tuple[float, Any]]:
+    """Packets some seconds later, without those that end before the first picture; with their seconds."""
+    for packet in packets:
+        shift = round(later / packet.time_base)
+        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+        if packet.pts + (packet.duration or 0) > 0:
+            yield float(packet.dts * packet.time_base), packet
+
+
+def _copied(origin: Any, heard: Any, carried: Any) -> Iterator[Any]:
     for packet in origin.demux(heard):
-        if packet.dts is None:
-            continue
-        time = float(packet.dts * heard.time_base)
-        packet.stream = carried
-        yield time, packet
+        if packet.dts is not None and packet.pts is not None:
+            packet.stream = carried
+            yield packet
 
 
-def _encoded(origin: Any, heard: Any, made: Any) -> Iterator[tuple[float, Any]]:
-    time = 0.0
+def _encoded(origin: Any, heard: Any, made: Any) -> Iterator[Any]:
+    """Encoded anew, from 0 on."""
+    samples = 0
     for frame in origin.decode(heard):
-        time = frame.time or time
-        frame.pts = None
-        for packet in made.encode(frame):
-            yield time, packet
-    for packet in made.encode(None):
-        yield time, packet
+        frame.pts, frame.time_base = samples, Fraction(1, frame.sample_rate)
+        samples += frame.samples
+        yield from made.encode(frame)
+    yield from made.encode(None)

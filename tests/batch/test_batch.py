@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import PORTRAIT, TINY
-from PIL import Image
+from conftest import PORTRAIT, TINY, command, environment
+from PIL import Image, ImageOps
 from rich.console import Console
 from typer.testing import CliRunner
 
 from nextface import Config, cli
 from nextface.batch.item import Item, Tried, failed
 from nextface.batch.places import Output, fetched, listed
-from nextface.batch.records import keep, kept_outcome, key_of
+from nextface.batch.records import PROOF, keep, kept_outcome, key_of
 from nextface.batch.table import Board
+from nextface.batch.work import ItemWork
 from nextface.errors import BatchError, PhotoError
 from nextface.export.report.index import Outcome
 
@@ -30,23 +35,48 @@ def batch(*words: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_list_with_a_missing_photo_is_done_once(tmp_path: Path) -> None:
-    """Through the command line, with processes."""
+def test_a_command_that_is_killed_goes_on_with_its_list(tmp_path: Path) -> None:
+    """The process that holds the list ends without a word, with its workers; the same command does the rest."""
     with Image.open(PORTRAIT) as portrait:
         portrait.convert("RGB").save(tmp_path / "a.png")
-    (tmp_path / "list.txt").write_text("# people\na.png\n\nmissing.png\na.png\n")
-    code, said = batch(tmp_path / "list.txt", "--output", tmp_path / "out")
-    assert code == 3
-    assert "2 photos: 1 done, 0 done before, 1 failed, 0 running, 0 waiting" in said
-    assert "There is no photo" in said
-    found = json.loads((tmp_path / "out" / "index.json").read_text())["photos"]
-    assert [(one["photo"], one["status"]) for one in found] == [("a.png", "done"), ("missing.png", "failed")]
-    mesh = tmp_path / "out" / "a" / "mesh0.obj"
+        ImageOps.mirror(portrait.convert("RGB")).save(tmp_path / "b.png")
+    (tmp_path / "list.txt").write_text("# people\na.png\n\nmissing.png\nb.png\na.png\n")
+    out = tmp_path / "out"
+    words = [tmp_path / "list.txt", "--output", out]
+    first = command("batch", *words, *(word for setting in QUICK for word in ("--set", setting)))
+    with (tmp_path / "said.txt").open("w") as said:
+        head = subprocess.Popen(first, env=environment(), stdout=said, stderr=said)
+        while not (out / ".batch" / "a.json").is_file():
+            assert head.poll() is None, (tmp_path / "said.txt").read_text()
+            time.sleep(0.02)
+        head.kill()
+        head.wait()
+    mesh = out / "a" / "mesh0.obj"
     written = mesh.stat().st_mtime_ns
-    code, said = batch(tmp_path / "list.txt", "--output", tmp_path / "out")
-    assert code == 3 and "0 done, 1 done before, 1 failed" in said and mesh.stat().st_mtime_ns == written
-    again = json.loads((tmp_path / "out" / "index.json").read_text())["photos"]
-    assert again[0] == found[0]
+    code, told = batch(*words)
+    counts = re.search(r"3 photos: (\d) done, (\d) done before, 1 failed, 0 running, 0 waiting", told)
+    assert code == 3 and counts is not None and "There is no photo" in told, told
+    done, before = map(int, counts.groups())
+    assert before >= 1 and done + before == 2 and mesh.stat().st_mtime_ns == written
+    found = json.loads((out / "index.json").read_text())["photos"]
+    assert [(one["photo"], one["status"]) for one in found] == [
+        ("a.png", "done"),
+        ("missing.png", "failed"),
+        ("b.png", "done"),
+    ]
+    assert all((out / name / "metrics.json").is_file() for name in ("a", "b"))
+
+
+def test_a_record_goes_before_its_results_are_written_over(tmp_path: Path) -> None:
+    """A try that comes to nothing leaves no record of earlier results, whatever it has left of them."""
+    photo, output = tmp_path / "a.png", Output(str(tmp_path / "out"))
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(photo)
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / PROOF).write_text("{}")
+    keep(output, "a", "of other settings", Outcome(photo, Path("a"), "done", 30.0, 1.0, None))
+    with closing(ItemWork(Config(renderer="vertex"), output.place)) as work:
+        assert work(Item(str(photo), "a")).outcome.status == "failed"
+    assert kept_outcome(output, "a", "of other settings", photo) is None
 
 
 def test_folders_and_lists_name_photos(tmp_path: Path) -> None:

@@ -167,6 +167,9 @@ WRONG = {  # name: (text of a file, what is said)
     "size.json": ('{"fl_x": 5, "frames": [{"file_path": "a"}]}', "'w' and 'h'"),
     "word.json": ('{"fl_x": "long", "w": 6, "h": 4, "frames": [{"file_path": "a"}]}', "expected a number"),
     "kind.json": ('{"camera_model": "OPENCV_FISHEYE", "frames": [{"file_path": "a"}]}', "not known"),
+    "flag.json": ('{"is_fisheye": true, "frames": [{"file_path": "a"}]}', "'fisheye' are not known"),
+    "fish.yml": ("%YAML:1.0\n---\nfisheye_model: 1\ncamera_matrix: []\n", "fisheye are not known.*undistort"),
+    "ros.yml": ("%YAML:1.0\n---\ndistortion_model: equidistant\n", "equidistant are not known"),
     "pose.json": ('{"frames": [{"file_path": "a", "transform_matrix": [[1]]}]}', "4 x 4"),
     "nan.json": (
         '{"frames": [{"file_path": "a", "transform_matrix": [[NaN,0,0,0],[0,1,0,0],[0,0,1,0]]}]}',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import struct
@@ -21,14 +22,37 @@ from scipy.spatial.transform import Rotation
 
 from nextface.completion.completing import load_face_model
 from nextface.errors import MissingPartError, ModelError
+from nextface.export.film.flame import write_flame
+from nextface.fitting.tracking.coordinates import FrameCoordinates
+from nextface.fitting.tracking.frame_problem import FrameProblem
+from nextface.fitting.tracking.track import Track, state_type
 from nextface.models import create
 from nextface.models.skinned_head import SkinnedHead
 from nextface.models.validation import problems
+from nextface.person.parameters import Parameters
+from nextface.person.reconstruction import Reconstruction
+from nextface.photos.frame import Frame
+from nextface.scene import Camera
+from nextface.scene.geometry import intrinsic_matrix
+from nextface.videos.film import written
+from nextface.videos.records import Records
+from nextface.videos.video import Video
 
 VERTICES, EYES = 5023, 1412
 IDENTITIES, MOODS = 300, 100
 MADE = 12  # identities and expressions that are not zero
 METRES = 1000.0
+POSE = ("rotation", "neck_pose", "jaw_pose", "eyes_pose")
+SHAPES = {  # of a frame's parameters, as others read them
+    "translation": (1, 3),
+    "rotation": (1, 3),
+    "neck_pose": (1, 3),
+    "jaw_pose": (1, 3),
+    "eyes_pose": (1, 6),
+    "shape": (IDENTITIES,),
+    "expr": (1, MOODS),
+    "static_offset": (1, VERTICES, 3),
+}
 
 
 def flame_arrays() -> dict[str, Any]:
@@ -166,6 +190,47 @@ def test_skinning_is_the_published_one(folder: Path, arrays: dict[str, Any]) -> 
     found = model.vertices(torch.from_numpy(identity)[None], expression[None])[0].numpy()
     true = published(arrays, identity, moods, angles)
     assert np.abs(found / METRES - true).max() < 1e-5 * np.abs(true).max()
+
+
+def test_a_film_is_told_in_flames_own_parameters(folder: Path, arrays: dict[str, Any], tmp_path: Path) -> None:
+    """FLAME's equations with the written parameters, seen by the written camera, are the track's head."""
+    model, generator, size = load(folder), np.random.default_rng(3), 200
+    identity = torch.from_numpy(generator.normal(size=(1, IDENTITIES))).float()
+    none = torch.zeros(1, 3)
+    parameters = Parameters(identity, torch.zeros(1, MOODS + 12), none, none, none, none[:, 0], none[None])
+    frame = Frame(size, size, torch.full((1, 2), size / 2), np.eye(2, 3))
+    camera = Camera(intrinsic_matrix(torch.tensor([400.0]), torch.full((1, 2), 100.0)), none, none, size, size)
+    coordinates = FrameCoordinates(model.expression_prior)
+    problem = FrameProblem(None, None, coordinates, camera, none, 3, None)  # type: ignore[arg-type]
+    states = np.zeros(3, state_type(coordinates.size))
+    states["take"], states["time"] = [0, -1, 0], [0, 0.04, 0.08]
+    states["state"][:, :MOODS] = generator.normal(size=(3, MOODS))
+    states["state"][:, MOODS : MOODS + 15] = generator.normal(0, 0.2, (3, 15))
+    states["state"][:, MOODS + 15 : MOODS + 18] = [[10, -20, 600], [0, 0, 0], [-30, 5, 700]]
+    film = tmp_path / "film.mp4"
+    with written(film, (size, size)) as frames:
+        frames.add(np.zeros((size, size, 3), np.uint8), 0.0)
+    with Records(tmp_path / "states", states.dtype, "key") as records:
+        records.append(states)
+        person = Reconstruction(model, parameters, (frame,), 3, 16)
+        track = Track(person, problem, records)
+        write_flame(tmp_path, track, Video.open(film))
+        shown = [one for one in track.frames() if one is not None]
+        places = [track.camera(one).project(track.vertices(one).double())[0].numpy() for one in shown]
+    told = json.loads((tmp_path / "transforms_flame.json").read_text())
+    assert [one["timestep_index_original"] for one in told["frames"]] == [0, 2]
+    moved = []
+    for one, true in zip(told["frames"], places, strict=True):
+        with np.load(tmp_path / one["flame_param_path"]) as found:
+            shapes = {name: found[name].shape for name in found.files}
+            pose = np.concatenate([found[name].reshape(-1, 3) for name in POSE])
+            vertices = published(arrays, found["shape"], found["expr"][0], pose) + found["translation"]
+            moved.append(found["translation"][0])
+        assert shapes == SHAPES
+        turned = (vertices - np.array(one["transform_matrix"])[:3, 3]) * [1, -1, -1]
+        pixels = turned[:, :2] / turned[:, 2:] * one["fl_x"] + [one["cx"], one["cy"]]
+        assert np.abs(pixels - true).max() < 0.01
+    assert np.allclose(np.mean(moved, 0), 0, atol=1e-6), "the head is about the world's origin"
 
 
 def test_gradients_reach_identity_expression_and_angles(folder: Path) -> None:

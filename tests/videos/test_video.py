@@ -79,6 +79,48 @@ def test_a_written_film_has_the_times_the_pictures_and_the_sound(tmp_path: Path)
         assert sum(frame.samples for frame in container.decode(audio=0)) == 20 * 1024
 
 
+@pytest.mark.parametrize("name, codec", [("film.mp4", "aac"), ("film.mkv", "pcm_s16le")])
+@pytest.mark.parametrize("pictures_from, heard_from", [(0.4, 0.0), (0.0, 0.3)])
+def test_sound_that_does_not_start_with_the_pictures_keeps_its_time(
+    tmp_path: Path, name: str, codec: str, pictures_from: float, heard_from: float
+) -> None:
+    """Copied and encoded anew: a tone begins at 0.7 s by the film's clock."""
+    rate, begins = 44100, 0.7
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        heard = container.add_stream(codec, rate=rate)
+        heard.layout = "mono"
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round((pictures_from + number / 10) * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        clock = np.arange(rate) / rate + heard_from
+        tone = np.where(clock >= begins, np.sin(2 * np.pi * 500 * clock), 0)
+        for block in range(0, rate - 1023, 1024):
+            piece = (tone[None, block : block + 1024] * 20000).astype(np.int16)
+            played = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")
+            played.sample_rate, played.pts, played.time_base = rate, block, Fraction(1, rate)
+            for packet in heard.encode(played):
+                packet.pts = packet.dts = packet.pts + round(heard_from * rate)
+                container.mux(packet)
+    source = tmp_path / name
+    with written(tmp_path / "new.mp4", (64, 48), source) as film:
+        for frame in Video.open(source).frames():
+            film.add(frame.rgb, frame.time)
+    with av.open(str(tmp_path / "new.mp4")) as container:
+        first = next(iter(container.decode(video=0)))
+        assert first.time == pytest.approx(0, abs=0.03)
+    with av.open(str(tmp_path / "new.mp4")) as container:
+        loud = next(
+            float(frame.time) + np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.1)[0] / rate
+            for frame in container.decode(audio=0)
+            if np.abs(frame.to_ndarray()).max() > 0.1
+        )
+    assert loud - float(first.time) == pytest.approx(begins - pictures_from, abs=0.03)
+
+
 def test_a_film_that_fails_is_not_left_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), written(tmp_path / "new.mp4", (64, 48)) as film:
         film.add(np.zeros((48, 64, 3), np.uint8), 0.0)

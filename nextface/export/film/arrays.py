@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ class ArrayArchive:
         """An array that is there as a whole."""
         array = np.asarray(values)
         self.add_rows(name, array.shape, array.dtype, [array])
+
+    def add_all(self, arrays: Mapping[str, Any]) -> None:
+        """Arrays by their names."""
+        for name, values in arrays.items():
+            self.add(name, values)
 
     def add_rows(self, name: str, shape: tuple[int, ...], kind: Any, pieces: Iterable[np.ndarray]) -> None:
         """An array whose rows come in pieces, one after another."""

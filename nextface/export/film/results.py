@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from torch import Tensor
 
 from nextface.export.files import write_png
 from nextface.export.film.arrays import ArrayArchive, write_archive
+from nextface.export.film.cameras import model_to_camera, picture_name, write_cameras
 from nextface.export.film.films import write_films
+from nextface.export.film.flame import is_flame, write_flame
 from nextface.export.folder import map_material
 from nextface.export.mesh import write_obj
 from nextface.fitting.tracking.coordinates import DRIFT
@@ -28,7 +29,6 @@ from nextface.system.progress import Progress
 from nextface.videos.video import Video
 
 SCHEMA_VERSION = 1
-TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # from OpenCV's camera frame (y down, z forward), and back
 MAP_SIDE = 512  # texels of maps that must still be baked
 
 
@@ -42,7 +42,8 @@ def write_track(
     draw: Callable[[Scene], Tensor],
     progress: Progress,
 ) -> None:
-    """Write track.npz, curves.csv, transforms.json and, where they are wanted, films, meshes and pictures.
+    """Write track.npz, curves.csv and transforms.json, FLAME's parameters where that is the model, and films,
+    meshes and pictures where they are wanted.
 
     Parameters
     ----------
@@ -50,22 +51,18 @@ def write_track(
     """
     write_archive(folder / "track.npz", lambda archive: _fill(archive, track))
     _write_curves(folder / "curves.csv", track)
-    _write_cameras(folder / "transforms.json", track, video)
+    write_cameras(folder / "transforms.json", track, video)
+    if is_flame(track.person.model):
+        write_flame(folder, track, video)
     if meshes:
         _write_meshes(folder / "meshes", track, progress)
     if pictures:
         with progress.count("5 pictures", 0, len(track), "frames") as count:
             for frame in video.frames():
-                write_png(folder / _picture(frame.number), frame.rgb / 255)
+                write_png(folder / picture_name(frame.number), frame.rgb / 255)
                 count.step()
     if films:
         write_films(track, video, folder, draw, progress)
-
-
-def model_to_camera(frame: TrackedFrame, track: Track) -> np.ndarray:
-    """[3, 4]: turns points of model space (mm) into the camera frame as OpenCV has it."""
-    camera = track.camera(frame)
-    return torch.cat([camera.turn[0], camera.translation[0][:, None]], 1).double().numpy()
 
 
 @torch.no_grad()
@@ -128,44 +125,6 @@ def _write_curves(path: Path, track: Track) -> None:
 def _times(track: Track) -> Iterator[float]:
     for _, records in track.chunks():
         yield from records["time"].tolist()
-
-
-def _write_cameras(path: Path, track: Track, video: Video) -> None:
-    """The camera of each frame around a head that stands still, as programs for radiance fields read it."""
-    camera = track.problem.camera
-    matrix = camera.intrinsics[0]
-    head = {
-        "conventions": "transform_matrix: camera to world, column vectors; the camera looks along -z, x to "
-        "the right, y up (OpenGL). World: the head's model space, x to the right in the picture of a frontal "
-        "face, y up, z out of the face. Millimetres.",
-        "camera_model": "PINHOLE",
-        "w": camera.width,
-        "h": camera.height,
-        "fl_x": float(matrix[0, 0]),
-        "fl_y": float(matrix[1, 1]),
-        "cx": float(matrix[0, 2]),
-        "cy": float(matrix[1, 2]),
-        "source": video.path.name,
-    }
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head, indent=2)[:-2] + ',\n  "frames": [')
-        separator = "\n"
-        for frame in track.frames():
-            if frame is None:
-                continue
-            pose = np.vstack([model_to_camera(frame, track), [0, 0, 0, 1]])
-            entry = {
-                "file_path": _picture(frame.number),
-                "time": round(frame.time, 6),
-                "transform_matrix": (np.linalg.inv(pose) @ TO_OPENGL).tolist(),
-            }
-            file.write(separator + "    " + json.dumps(entry))
-            separator = ",\n"
-        file.write("\n  ]\n}\n")
-
-
-def _picture(number: int) -> str:
-    return f"pictures/frame_{number:06d}.png"
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ import torch
 from made_shots import made_shot
 from rendered_photo import together
 
-from benchmarks.track import true_frames
+from benchmarks.actors import OpenActor
+from benchmarks.track import RATE
 from nextface.fitting.statistical.terms import StatisticalWeights
 from nextface.fitting.terms.shot_on_model import landmark_points
 from nextface.fitting.tracking.coordinates import DRIFT, FrameCoordinates
@@ -66,8 +67,8 @@ def true_frame(truth: Reconstruction) -> TrueFrame:
 
 def frames_at(numbers: Sequence[int], size: int, seed: int = 1) -> list[TrueFrame]:
     """Some frames of the benchmark's film."""
-    every = list(true_frames(max(numbers) + 1, size, seed))
-    return [true_frame(every[number]) for number in numbers]
+    actor = OpenActor(size, seed)
+    return [true_frame(actor.posed(number / RATE)) for number in numbers]
 
 
 def known_problem(keyframes: Sequence[TrueFrame]) -> FrameProblem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 from contextlib import closing
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PORTRAIT, TINY, command, environment
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -36,11 +35,10 @@ def batch(*words: object) -> tuple[int, str]:
 
 
 def test_a_command_that_is_killed_goes_on_with_its_list(tmp_path: Path) -> None:
-    """The process that holds the list ends without a word, with its workers; the same command does the rest."""
+    """The process that holds the list ends without a word, with its worker; the same command does the rest."""
     with Image.open(PORTRAIT) as portrait:
         portrait.convert("RGB").save(tmp_path / "a.png")
-        ImageOps.mirror(portrait.convert("RGB")).save(tmp_path / "b.png")
-    (tmp_path / "list.txt").write_text("# people\na.png\n\nmissing.png\nb.png\na.png\n")
+    (tmp_path / "list.txt").write_text("# people\na.png\n\nmissing.png\na.png\n")
     out = tmp_path / "out"
     words = [tmp_path / "list.txt", "--output", out]
     first = command("batch", *words, *(word for setting in QUICK for word in ("--set", setting)))
@@ -54,17 +52,11 @@ def test_a_command_that_is_killed_goes_on_with_its_list(tmp_path: Path) -> None:
     mesh = out / "a" / "mesh0.obj"
     written = mesh.stat().st_mtime_ns
     code, told = batch(*words)
-    counts = re.search(r"3 photos: (\d) done, (\d) done before, 1 failed, 0 running, 0 waiting", told)
-    assert code == 3 and counts is not None and "There is no photo" in told, told
-    done, before = map(int, counts.groups())
-    assert before >= 1 and done + before == 2 and mesh.stat().st_mtime_ns == written
+    assert code == 3 and "There is no photo" in told, told
+    assert "2 photos: 0 done, 1 done before, 1 failed, 0 running, 0 waiting" in told
+    assert mesh.stat().st_mtime_ns == written
     found = json.loads((out / "index.json").read_text())["photos"]
-    assert [(one["photo"], one["status"]) for one in found] == [
-        ("a.png", "done"),
-        ("missing.png", "failed"),
-        ("b.png", "done"),
-    ]
-    assert all((out / name / "metrics.json").is_file() for name in ("a", "b"))
+    assert [(one["photo"], one["status"]) for one in found] == [("a.png", "done"), ("missing.png", "failed")]
 
 
 def test_a_record_goes_before_its_results_are_written_over(tmp_path: Path) -> None:

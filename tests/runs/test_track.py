@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,7 @@ import numpy as np
 import pygltflib
 import pytest
 import torch
-from conftest import TINY, made_once
-from known_film import frames_at
+from conftest import ROOT, TINY, made_once
 from node_packages import validated
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
@@ -31,12 +31,9 @@ from nextface.videos.film import written
 from nextface.videos.records import Records
 from nextface.videos.video import Video
 
-SIZE = 112
+FILM = ROOT / "tests" / "data" / "portrait_film"  # of the bundled portrait: two takes, a dark screen between
+SIZE, FRAMES, FIRST, DARK = 128, 10, 5, 2
 SETTINGS = {**TINY, "keyFrames": 2, "renderer": "vertex", "threads": 1}
-FIRST, LAST = (
-    (0, 2, 4, 6, 8),
-    (20, 22, 24),
-)  # of the benchmark's film: two takes with a dark screen between
 STOPPED = 4  # frames into the second pass
 
 
@@ -62,11 +59,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     """The folder with film.mp4 and its results, of a run that was stopped and gone on with."""
 
     def make(folder: Path) -> dict[str, object]:
-        every = [frame.rgb for frame in frames_at((*FIRST, *LAST), SIZE)]
-        dark = [np.full((SIZE, SIZE, 3), 12, np.uint8)] * 2
-        with written(folder / "film.mp4", (SIZE, SIZE)) as film:
-            for number, rgb in enumerate([*every[: len(FIRST)], *dark, *every[len(FIRST) :]]):
-                film.add(rgb, number / 15)
+        shutil.copyfile(FILM / "film.mp4", folder / "film.mp4")
         with pytest.raises(Interrupted, match="Run the same command again"):
             track(folder / "film.mp4", folder / "out", Config(**SETTINGS), progress=Stops())  # type: ignore[arg-type]
         work = folder / "out" / "film" / WORK
@@ -94,11 +87,10 @@ def test_a_stopped_run_goes_on_at_its_frame(followed: tuple[Path, dict[str, obje
     said = str(told["said"])
     assert told["code"] == 0, said
     assert told["personKept"]
-    frames = len(FIRST) + 2 + len(LAST)
-    assert f"looking through the film: {frames} frames, {frames} of them done before" in said
-    assert f"pass 1 of 3: {frames} frames, {frames} of them done before" in said
-    assert f"pass 2 of 3: {frames} frames, {STOPPED} of them done before" in said
-    assert f"8 of {frames} frames, in 2 takes" in said
+    assert f"looking through the film: {FRAMES} frames, {FRAMES} of them done before" in said
+    assert f"pass 1 of 3: {FRAMES} frames, {FRAMES} of them done before" in said
+    assert f"pass 2 of 3: {FRAMES} frames, {STOPPED} of them done before" in said
+    assert f"{FRAMES - DARK} of {FRAMES} frames, in 2 takes" in said
 
 
 def test_every_frame_is_told(followed: tuple[Path, dict[str, object]]) -> None:
@@ -110,9 +102,14 @@ def test_every_frame_is_told(followed: tuple[Path, dict[str, object]]) -> None:
     seen = found["take"] >= 0
     turns = pose_matrix(torch.from_numpy(found["pose"][seen])).numpy()
     assert np.allclose(turns, found["modelToCamera"][seen][:, :, :3], atol=1e-5)
-    yaw = found["pose"][seen][:, 1]
-    assert (np.diff(yaw[:5]) > 0.01).all()  # the head turns to its left, and farther with every frame
-    assert yaw[5:].min() > yaw[:5].max()
+    truth = json.loads((FILM / "truth.json").read_text())
+    true = np.array([turn for turn in truth["turns"] if turn is not None])
+    yaw = np.degrees(found["pose"][seen][:, 1])
+    off = (yaw - yaw.mean()) - (true - true.mean())
+    assert (np.diff(yaw[:FIRST]) > 0.5).all()  # the head turns to its left, and farther with every frame
+    assert np.abs(off).max() < 4, off  # by a person of two iterations
+    jaw = found["expression"][seen, found["expressionNames"].tolist().index("jawOpen")]
+    assert jaw[-1] > jaw[FIRST:].min() + 0.1 and jaw[-1] > jaw[:FIRST].max() + 0.1
     assert np.allclose(np.linalg.norm(found["gaze"][seen], axis=2), 1, atol=1e-4)
     assert found["light"].shape == (10, 81, 3) and found["map_diffuse"].shape == (256, 256, 3)
     assert not (folder / WORK).exists()

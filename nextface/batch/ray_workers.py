@@ -80,8 +80,8 @@ def connected(address: str, workers: int, needs: Needs) -> Iterator[Any]:
     except Exception as error:  # of Ray's, which raises plain ones, too
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BatchError(
-            f"The cluster {address} cannot be reached: {first} Check the address, that `ray start --head` runs "
-            "there, and that its Ray and Python are of the versions here."
+            f"The cluster {address} cannot be reached: {first.rstrip('.')}. Check the address, that `ray start "
+            "--head` runs there, and that its Ray and Python are of the versions here."
         ) from None
     try:
         _has_room(ray, needs)

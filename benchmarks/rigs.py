@@ -2,8 +2,8 @@
 
     python -m benchmarks.rigs --head FaceXModel --output rigs --set renderer=vertex
 
-Rigs of 2, 4 and 8 cameras, on arcs of 50, 100 and 110 degrees in front of one head that the face model cannot
-represent (`benchmarks.shared_identity`), under one light of the world with sharp edges. Each rig's photos are
+Rigs of 2, 4, 8 and 16 cameras, on arcs of 50, 100, 110 and 110 degrees in front of one head that the face model
+cannot represent (`benchmarks.shared_identity`), under one light of the world with sharp edges. Each rig's photos are
 reconstructed with cameras and places known (in mm), with cameras known whose places are to be found, and with
 nothing known. No landmarks are given. Measured are
 
@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--head", type=Path, help="folder of the ICT-FaceKit light model (FaceXModel)")
     parser.add_argument("--output", type=Path, default=Path("rigs"))
-    parser.add_argument("--cameras", type=int, nargs="+", default=[2, 4, 8], help="of each rig")
+    parser.add_argument("--cameras", type=int, nargs="+", default=[2, 4, 8, 16], help="of each rig")
     parser.add_argument("--known", nargs="+", default=KNOWN, choices=KNOWN, help="what runs are told")
     parser.add_argument("--size", type=int, default=256, help="pixels of the photos")
     parser.add_argument("--samples", type=int, default=256, help="light paths a pixel of the photos")

@@ -3,9 +3,9 @@
     python -m benchmarks.rigs --head FaceXModel --output rigs --set renderer=vertex
 
 Rigs of 2, 4, 8 and 16 cameras, on arcs of 50, 100, 110 and 110 degrees in front of one head that the face model
-cannot represent (`benchmarks.shared_identity`), under one light of the world with sharp edges. Each rig's photos are
-reconstructed with cameras and places known (in mm), with cameras known whose places are to be found, and with
-nothing known. No landmarks are given. Measured are
+cannot represent (`benchmarks.shared_identity`), under one light of the world with sharp edges. Each rig's
+photos are reconstructed with cameras and places known (in mm), with cameras known whose places are to be found,
+and with nothing known. No landmarks are given. Measured are
 
 - geometry: median distance in mm of the true skin within 95 mm of the nose's tip to the reconstruction, after
   the similarity that fits best, and after the rigid motion that does (`metric`);

@@ -25,6 +25,9 @@ class ModelEntry:
     offer: Callable[[], Any] | None = (
         None  # -> `model_files.offer.Offer`, where the licence lets anybody fetch it
     )
+    # model, identity [1, K], expression [E], turn [3, 3] and place [3] (mm) in the world -> a head's parameters
+    # by the names that programs for this model know, "translation" [1, 3] (m) among them
+    parameters: Callable[[Any, Any, Any, Any, Any], dict[str, Any]] | None = None
 
 
 @cache

@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 
 from nextface.completion.completing import load_face_model
 from nextface.errors import MissingPartError, ModelError
-from nextface.export.film.flame import write_flame
+from nextface.export.film.own_parameters import write_own_parameters
 from nextface.fitting.tracking.coordinates import FrameCoordinates
 from nextface.fitting.tracking.frame_problem import FrameProblem
 from nextface.fitting.tracking.track import Track, state_type
@@ -214,7 +214,7 @@ def test_a_film_is_told_in_flames_own_parameters(folder: Path, arrays: dict[str,
         records.append(states)
         person = Reconstruction(model, parameters, (frame,), 3, 16)
         track = Track(person, problem, records)
-        write_flame(tmp_path, track, Video.open(film))
+        write_own_parameters(tmp_path, track, Video.open(film))
         shown = [one for one in track.frames() if one is not None]
         places = [track.camera(one).project(track.vertices(one).double())[0].numpy() for one in shown]
     told = json.loads((tmp_path / "transforms_flame.json").read_text())

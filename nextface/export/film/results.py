@@ -16,7 +16,7 @@ from nextface.export.files import write_png
 from nextface.export.film.arrays import ArrayArchive, write_archive
 from nextface.export.film.cameras import model_to_camera, picture_name, write_cameras
 from nextface.export.film.films import write_films
-from nextface.export.film.flame import is_flame, write_flame
+from nextface.export.film.own_parameters import write_own_parameters
 from nextface.export.folder import map_material
 from nextface.export.mesh import write_obj
 from nextface.fitting.tracking.coordinates import DRIFT
@@ -42,7 +42,7 @@ def write_track(
     draw: Callable[[Scene], Tensor],
     progress: Progress,
 ) -> None:
-    """Write track.npz, curves.csv and transforms.json, FLAME's parameters where that is the model, and films,
+    """Write track.npz, curves.csv and transforms.json, a model's own parameters where it has some, and films,
     meshes and pictures where they are wanted.
 
     Parameters
@@ -52,8 +52,7 @@ def write_track(
     write_archive(folder / "track.npz", lambda archive: _fill(archive, track))
     _write_curves(folder / "curves.csv", track)
     write_cameras(folder / "transforms.json", track, video)
-    if is_flame(track.person.model):
-        write_flame(folder, track, video)
+    write_own_parameters(folder, track, video)
     if meshes:
         _write_meshes(folder / "meshes", track, progress)
     if pictures:

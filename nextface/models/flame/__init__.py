@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nextface.models.flame.files import NAME
 from nextface.models.registry import ModelEntry
@@ -23,9 +23,16 @@ def _examine(folder: str) -> str:
     return f"{model.identity_size} identity components, {len(model.joint_names)} joints{texture}."
 
 
+def _parameters(*moment: Any) -> dict[str, Any]:
+    from nextface.models.flame.parameters import flame_parameters
+
+    return flame_parameters(*moment)
+
+
 MODEL = ModelEntry(
     name=NAME,
     help="FLAME, a file you obtain yourself",
     create=_create,
     examine=_examine,
+    parameters=_parameters,
 )

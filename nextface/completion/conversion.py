@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from nextface.completion.correspondence import SurfacePoints, find_correspondence
@@ -46,6 +47,10 @@ def converted_face(source: FaceModel, identity: Tensor, expression: Tensor, targ
     prior = target.expression_prior
     mean = torch.cat([torch.zeros(target.identity_size), prior.mean]).double()
     spread = torch.cat([torch.ones(target.identity_size), prior.spread]).double()
+    people = torch.full((target.identity_size,), torch.inf)
+    low, high = (
+        torch.cat([one, other]).double() for one, other in ((-people, prior.low), (people, prior.high))
+    )
     state = mean.clone()
     slopes: Tensor | None = None
 
@@ -64,15 +69,23 @@ def converted_face(source: FaceModel, identity: Tensor, expression: Tensor, targ
         missing = (wanted - shown(target.vertices(person, mood))[0].double()).flatten()
         system = slopes.T @ slopes / NOISE**2 + (1 / spread**2).diag()
         right = slopes.T @ missing / NOISE**2 + (mean - state) / spread**2
-        state = state + torch.linalg.solve(system, right)
-        state[target.identity_size :] = torch.minimum(
-            torch.maximum(state[target.identity_size :], prior.low.double()), prior.high.double()
-        )
+        state = within(system, state + torch.linalg.solve(system, right), low, high)
     person, mood = split(state)
     scale, turn, shift = _similarity(shown(target.vertices(person, mood))[0].double(), points)
     vertices = (scale * target.vertices(person, mood)[0].double() @ turn.T + shift)[None].float()
     residual = (shown(vertices)[0].double() - points).norm(dim=1)
     return Converted(person, mood, vertices, residual.float())
+
+
+def within(system: Tensor, wanted: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Where between bounds [P] a quadratic is least: of this matrix [P, P], with its minimum at `wanted` [P].
+
+    What a bound takes away, the other coordinates make up for as far as they can: bounded-variable least
+    squares (Stark and Parker, 1995).
+    """
+    root = torch.linalg.cholesky(system).mT
+    bounds = (low.numpy(), high.numpy())
+    return torch.from_numpy(lsq_linear(root.numpy(), (root @ wanted).numpy(), bounds, method="bvls").x)
 
 
 def _on_head(model: FaceModel, head: FaceModel) -> SurfacePoints:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from nextface.cli import app
 from nextface.completion.completed_head import CompletedHead
 from nextface.completion.completing import complete
+from nextface.completion.conversion import within
 from nextface.models import create
 from nextface.models.expression_prior import ExpressionPrior
 from nextface.models.linear_head import LinearHead
@@ -97,6 +98,15 @@ def test_charts_that_overlap_are_unwrapped_anew(
     found = complete(overlapping)
     assert isinstance(found, CompletedHead)
     assert "UVs (an unwrap: its own charts overlap)" in found.carried and problems(found) == []
+
+
+def test_what_a_bound_takes_the_others_make_up_for() -> None:
+    """At x = 1 the derivative by y is (x - 2) + 2 (y + 1): it is 0 at y = -0.5, and not where y was."""
+    system, wanted = torch.tensor([[2.0, 1.0], [1.0, 2.0]]).double(), torch.tensor([2.0, -1.0]).double()
+    infinite = torch.tensor([torch.inf, torch.inf]).double()
+    found = within(system, wanted, -infinite, torch.tensor([1.0, torch.inf]).double())
+    assert torch.allclose(found, torch.tensor([1.0, -0.5]).double())
+    assert torch.allclose(within(system, wanted, -infinite, infinite), wanted)
 
 
 def test_mirror_images_and_units() -> None:

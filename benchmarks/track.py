@@ -125,6 +125,7 @@ def measure(film: KnownFilm, found: dict[str, np.ndarray]) -> dict[str, float]:
     true = film.landmarks[seen]
     unit = np.nanmax(np.linalg.norm(np.subtract(*(true[:, corner] for corner in OUTER_CORNERS)), axis=1))
     off = 100 * (places - true) / unit
+    off = off[:, np.isfinite(off).any((0, 2))]
     errors = np.nanmean(np.linalg.norm(off, axis=2), 1)
     shake = np.diff(off, 2, 0)
     true_shake = 100 * np.diff(true, 2, 0) / unit

@@ -40,7 +40,7 @@ def test_chromophores_are_the_heads() -> None:
     polynomial = model.appearance.skin_polynomial.double()
 
     def log_albedo(amounts: torch.Tensor) -> torch.Tensor:
-        return skin_colour(amounts[0], amounts[1], polynomial).log()
+        return skin_colour(amounts[:1], amounts[1:], polynomial)[0].log()
 
     slopes = torch.autograd.functional.jacobian(log_albedo, torch.tensor([-0.25, 0.0]).double())
     for slope, direction in zip(slopes.T, (MELANIN, BLOOD), strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from base64 import b64decode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from simple_scenes import camera
 
 from nextface.export.report.curves import BOTTOM, LEFT, RIGHT, TOP, loss_curve
 from nextface.export.report.packing import packed, stepped
-from nextface.export.report.shadows import BANDS, irradiance_transfer
+from nextface.export.report.shadows import BANDS, bounced_transfer, irradiance_transfer
 from nextface.scene import Environment, Material, Mesh, Scene
 from nextface.scene.lighting import cosine_kernel, scale_bands, sh_basis
 from nextface.scene.prefiltered import TABLE_SIZE, directional_albedo, split_sum
@@ -46,6 +47,20 @@ def test_what_lies_inside_gets_no_light() -> None:
     found = irradiance_transfer(scene, cast_rays(scene))
     assert not found[: len(inner.vertices)].any()
     assert found[len(inner.vertices) :, 0].min() > 0.9 * math.sqrt(math.pi) / 2
+
+
+def test_light_that_bounces_in_a_bowl() -> None:
+    """Each point of a hollow half ball sees the ball's other half and the sky alike, however it is turned."""
+    solid = trimesh.creation.icosphere(subdivisions=4, radius=80)
+    deep = solid.faces[(solid.vertices[solid.faces][:, :, 1] < 1).all(1)][:, ::-1].copy()
+    scene = lit(trimesh.Trimesh(solid.vertices, deep, process=False))
+    scene = replace(scene, mesh=replace(scene.mesh, normals=-scene.mesh.vertices / 80))
+    grey = scene.with_material(replace(scene.material, diffuse=torch.full_like(scene.material.diffuse, 0.4)))
+    found = bounced_transfer(grey, 1)[:, 0] * math.sqrt(4 * math.pi)  # under even light of radiance 1
+    nothing = bounced_transfer(scene, 1)[:, 0] * math.sqrt(4 * math.pi)  # by what glints alone
+    bottom = scene.mesh.vertices[0, :, 1] < -20
+    assert float((found - nothing)[bottom].mean()) == pytest.approx(math.pi * 0.4 / 4, rel=0.04)
+    assert float(nothing[bottom].mean()) < 0.1
 
 
 @pytest.mark.parametrize("roughness", [0.3, 0.6, 1.0])

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nextface.export.report.packing import Packed, packed, stepped
-from nextface.export.report.shadows import BANDS, irradiance_transfer
+from nextface.export.report.shadows import BANDS, bounced_transfer, irradiance_transfer
 from nextface.models.bases import expression_offsets, neutral_vertices
 from nextface.person.reconstruction import Reconstruction
 from nextface.scene import Mesh
@@ -49,8 +49,11 @@ def head_in_numbers(reconstruction: Reconstruction, shadows: bool) -> dict[str, 
     steps |= sizes
     if shadows:
         scene = reconstruction.scene(0)
-        transfer = irradiance_transfer(scene, cast_rays(scene)).cpu().numpy()
-        arrays["transfer"], steps["transfer"] = stepped(transfer, np.int8)
+        transfer = irradiance_transfer(scene, cast_rays(scene))
+        bounces = int(reconstruction.metrics.get("maxBounces", 1)) - 1
+        if bounces > 0:
+            transfer = transfer + bounced_transfer(scene, bounces)
+        arrays["transfer"], steps["transfer"] = stepped(transfer.cpu().numpy(), np.int8)
     if reconstruction.shape_deviation is not None:
         deviations = reconstruction.shape_deviation.cpu().numpy()
         arrays["deviation"], steps["deviation"] = stepped(deviations, np.int16)

@@ -13,13 +13,17 @@ Measured on the bundled portrait, over the face, against nine bands and 1024 dir
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from nextface.fitting.transfer.interreflection import Interreflection, at_vertices
 from nextface.scene import Scene
+from nextface.scene.geometry import facing
 from nextface.scene.lighting import fibonacci_directions, sh_basis
 from renderers.renderer import Occlusion
+from renderers.specular_lobe import GGX
 
 BANDS = 5
 DIRECTIONS = 192  # over the sphere
@@ -50,3 +54,21 @@ def irradiance_transfer(scene: Scene, reached: Occlusion) -> Tensor:
         cosine[vertex, direction] *= arrives.to(cosine)
         parts.append(cosine @ basis)
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def bounced_transfer(scene: Scene, bounces: int) -> Tensor:
+    """What to add to `irradiance_transfer` for light that comes by way of other vertices: [V, BANDS^2].
+
+    A page holds one number for all colours, so that light keeps its hue when it bounces.
+
+    Parameters
+    ----------
+    bounces: reflections from one place of the head to another that are counted.
+    """
+    # Seen from straight ahead, the frame that light is told in is model space.
+    still = torch.zeros_like(scene.camera.rotation)
+    ahead = replace(scene.camera, rotation=still, orientation=facing(still)[None], mount=None)
+    between = Interreflection(replace(scene, camera=ahead), BANDS, bounces, GGX())
+    albedo = between.whole(*at_vertices(scene)).mean(-1, keepdim=True)
+    return math.pi * between.light(torch.eye(BANDS**2).to(albedo), albedo)

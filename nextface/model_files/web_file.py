@@ -10,7 +10,6 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from nextface.errors import FetchError
-from nextface.model_files.cache import checksum
 from nextface.model_files.offer import Tell
 from nextface.system.atomic import replacing
 
@@ -49,6 +48,8 @@ class WebFile:
         return place
 
     def _compare(self, place: Path) -> None:
+        from nextface.model_files.cache import checksum  # brings NumPy, which the command line starts without
+
         try:
             same = checksum(place) == self.sha256
         except OSError as error:

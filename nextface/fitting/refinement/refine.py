@@ -136,7 +136,10 @@ def refine(
             return replace(frozen[photo], material=leaf)
 
         # Photo terms are averaged, and all photos share the maps: their prior counts once.
-        measured = {**corrections, "diffuse": colour_change(latents["diffuse"], corrections["diffuse"])}
+        measured = {
+            **corrections,
+            "diffuse": colour_change(latents["diffuse"], corrections["diffuse"], space.skin),
+        }
         costs = [regulariser(measured[name], domains[name], settings.weights[name]) for name in RANGES]
         loss = torch.stack(costs).sum() / len(frozen)
         total = photos.backward(iteration, scene_of)

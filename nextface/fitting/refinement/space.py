@@ -40,6 +40,7 @@ class RefinementSpace:
 
     base: Material  # [1, ...] the statistical material in the domain's layout, which they are measured from
     domain: Domain
+    skin: Tensor  # [1, ..., 1] in [0, 1], how far each of the domain's elements is skin
 
 
 def refinement_space(reconstruction: Reconstruction, resolution: int, on_vertices: bool) -> RefinementSpace:
@@ -56,13 +57,15 @@ def refinement_space(reconstruction: Reconstruction, resolution: int, on_vertice
     if on_vertices or model.uvs is None:
         base = reconstruction.model_material()
         domain = VertexDomain(reconstruction.vertices()[0], model.triangles, model.mirror)
-        return RefinementSpace(Material(base.diffuse[:1], base.specular[:1], base.roughness[:1]), domain)
+        material = Material(base.diffuse[:1], base.specular[:1], base.roughness[:1])
+        return RefinementSpace(material, domain, _outside(UNLIKE_SKIN, model))
     scenes = [reconstruction.scene(photo) for photo in range(len(reconstruction))]
     size = min(_doubling_size(TEXELS_PER_PIXEL * max(map(_pixels_per_map, scenes))), resolution)
     mesh = scenes[0].mesh
-    held = LOOSE + (1 - LOOSE) * bake_vertices(_outside(UNLIKE_SKIN, model), mesh, size)[0, ..., 0]
+    skin = bake_vertices(_outside(UNLIKE_SKIN, model), mesh, size)
+    held = LOOSE + (1 - LOOSE) * skin[0, ..., 0]
     texels = TexelDomain(texel_points(mesh, size).covered, texel_mirror(mesh, model.mirror), held)
-    return RefinementSpace(_baked(reconstruction.model_material(), mesh, size), texels)
+    return RefinementSpace(_baked(reconstruction.model_material(), mesh, size), texels, skin)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ HUE_WEIGHT = 30.0  # of each lobe's hue
 CONTRAST_WEIGHT = 0.02  # between lobes
 # Of the hue of a card that they light: daylight and lamps differ along one line, from blue to orange, and what
 # a camera's white balance leaves of them does; green and magenta light is rare.
-WARMTH_WEIGHT = 3.5
+WARMTH_WEIGHT = 5.0
 GREEN_WEIGHT = 55.0
 # The same of cards that face elsewhere: what only rims of the face show would take any hue that they have.
 AROUND_WARMTH, AROUND_GREEN = 0.25, 2.0

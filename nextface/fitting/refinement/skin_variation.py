@@ -16,9 +16,10 @@ from nextface.scene.reflectance import from_latent
 # Unit changes of log albedo by either chromophore, of the spectra that docs/open_head.md describes, at light to
 # medium skin; and by less scattering, which has no hue.
 MELANIN, BLOOD, GREY = (0.32, 0.53, 0.79), (0.26, 0.79, 0.55), (1.0, 1.0, 1.0)
-# Standard deviations along them within one face. With these the brightness, red over green and green over blue
-# of skin vary about as on a textured scan's plain skin: 0.21, 0.086 and 0.058 of their logarithms. A smaller rest
-# would come nearer, but so stiff a prior lets maps of eyes, which share coarse levels with skin, move too slowly.
+# Standard deviations along them within one face. With these the brightness, red over green and green over
+# blue of skin vary about as on a textured scan's plain skin: 0.21, 0.086 and 0.058 of their logarithms. A
+# smaller rest would come nearer, but so stiff a prior lets maps of eyes, which share coarse levels with skin,
+# move too slowly.
 SPREAD_OF_MELANIN, SPREAD_OF_BLOOD, SPREAD_OF_GREY, REST = 0.15, 0.105, 0.18, 0.04
 HUE_ELSEWHERE = 2.5  # a change of hue counts as one of brightness this many times larger, where is no skin
 LATENT_PER_LOG = 1.4  # a change of log albedo counts as one of its latent value this many times larger

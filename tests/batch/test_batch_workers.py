@@ -117,7 +117,7 @@ def test_what_hangs_is_ended_and_tried_no_oftener_than_said(
 ) -> None:
     items = [Item("a.jpg", "hangs"), Item("b.jpg", "b")]
     tries: list[int] = []
-    crew = crew_of(tmp_path, 1.5)
+    crew = crew_of(tmp_path, 4.0)
     results = dict(with_retries(crew, items, 2, tries.append, lambda number, tried: None))
     assert results[0].outcome.error == "too late" and results[1].outcome.status == "done"
     assert Counter(tries) == {0: 2, 1: 1}

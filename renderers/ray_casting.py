@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,13 +34,8 @@ def cast_rays(scene: Scene) -> Occlusion:
     ------
     MissingPartError: when the package embreex is not here.
     """
-    tracer = _tracer(scene)
-
-    def reached(origins: Tensor, directions: Tensor) -> Tensor:
-        hit = tracer.run(_rows(origins), _rows(directions), query="OCCLUDED")
-        return torch.from_numpy(hit == -1).to(origins.device)
-
-    return reached
+    hit = _traced(scene, "OCCLUDED")
+    return lambda origins, directions: hit(origins, directions) == -1
 
 
 def first_hits(scene: Scene) -> Callable[[Tensor, Tensor], Tensor]:
@@ -53,17 +47,12 @@ def first_hits(scene: Scene) -> Callable[[Tensor, Tensor], Tensor]:
     ------
     MissingPartError: when the package embreex is not here.
     """
-    tracer = _tracer(scene)
-
-    def met(origins: Tensor, directions: Tensor) -> Tensor:
-        triangle = tracer.run(_rows(origins), _rows(directions), query="INTERSECT")
-        return torch.from_numpy(triangle).long().to(origins.device)
-
-    return met
+    hit = _traced(scene, "INTERSECT")
+    return lambda origins, directions: hit(origins, directions).long()
 
 
-def _tracer(scene: Scene) -> Any:
-    """Embree's scene of a mesh in the camera frame."""
+def _traced(scene: Scene, query: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """What Embree answers to a query about rays against a mesh in the camera frame, [R] int32."""
     try:
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
@@ -78,7 +67,11 @@ def _tracer(scene: Scene) -> Any:
         _rows(scene.camera.transform(scene.mesh.vertices)[0]),
         scene.mesh.triangles.cpu().numpy().astype(np.int32),
     )  # which puts itself into the scene
-    return tracer
+
+    def answers(origins: Tensor, directions: Tensor) -> Tensor:
+        return torch.from_numpy(tracer.run(_rows(origins), _rows(directions), query=query)).to(origins.device)
+
+    return answers
 
 
 def _rows(values: Tensor) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from nextface.errors import MissingPartError
 from nextface.scene import Scene
 from nextface.system.python import pip_install
-from renderers.renderer import Occlusion, Renderer, ShadowCaster
+from renderers.renderer import FirstHits, Occlusion, RayCaster, Renderer, ShadowCaster
 
 
 def occlusion_of(renderer: Renderer, scene: Scene) -> Occlusion:
@@ -38,10 +38,18 @@ def cast_rays(scene: Scene) -> Occlusion:
     return lambda origins, directions: hit(origins, directions) == -1
 
 
-def first_hits(scene: Scene) -> Callable[[Tensor, Tensor], Tensor]:
-    """Which triangle [R] of a scene of one photo each ray meets first, -1 where none, by Embree on one thread.
+def first_hits_of(renderer: Renderer, scene: Scene) -> FirstHits:
+    """Which triangles of a scene of one photo rays meet, by the renderer's own rays or by Embree's.
 
-    Rays are given as in `renderers.renderer.Occlusion`.
+    Raises
+    ------
+    MissingPartError: when the renderer casts no rays itself and Embree is not here.
+    """
+    return renderer.first_hits(scene) if isinstance(renderer, RayCaster) else first_hits(scene)
+
+
+def first_hits(scene: Scene) -> FirstHits:
+    """Which triangles of a scene of one photo rays meet, by Embree on one thread.
 
     Raises
     ------

@@ -48,6 +48,10 @@ Origins lie a little above the surface; a direction points to where light comes 
 """
 
 
+FirstHits = Callable[[Tensor, Tensor], Tensor]
+"""Which triangle each ray meets first, -1 where none: [R] int64 of rays as `Occlusion` takes them."""
+
+
 @runtime_checkable
 class Transferable(Renderer, Protocol):
     """A renderer whose images of direct light can be had as sums over the light, too.
@@ -64,4 +68,13 @@ class ShadowCaster(Renderer, Protocol):
 
     def occlusion(self, scene: Scene) -> Occlusion:
         """Tell which light the mesh of a scene of one photo lets through."""
+        ...
+
+
+@runtime_checkable
+class RayCaster(Renderer, Protocol):
+    """A renderer that also tells what its rays meet; for others `renderers.ray_casting` finds it out."""
+
+    def first_hits(self, scene: Scene) -> FirstHits:
+        """Tell which triangles of a scene of one photo rays meet."""
         ...

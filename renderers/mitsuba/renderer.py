@@ -24,12 +24,13 @@ from renderers.mitsuba.edges.mesh_edges import Edges
 from renderers.mitsuba.edges.silhouettes import boundary_gradients
 from renderers.mitsuba.llvm import chosen_llvm, find_llvm
 from renderers.mitsuba.probe import probe
-from renderers.renderer import Occlusion
+from renderers.renderer import FirstHits, Occlusion
 from renderers.scene_check import check_scene
 from renderers.seeds import derived_seed
 from renderers.specular_lobe import GGX, SpecularLobe
 
 if TYPE_CHECKING:
+    from renderers.mitsuba.occlusion import RayTester
     from renderers.mitsuba.scene import MitsubaScene
 
 CUDA_VARIANT = "cuda_ad_rgb"
@@ -104,17 +105,34 @@ class MitsubaRenderer:
 
         Protocol: `renderers.renderer.ShadowCaster.occlusion`.
         """
-        positions = scene.camera.transform(scene.mesh.vertices)[0]
-        with _variant(self.variant):
-            from renderers.mitsuba.occlusion import RayTester
-
-            tester = RayTester(positions, scene.mesh.triangles.cpu().numpy().astype(np.uint32))
+        tester = self._ray_tester(scene)
 
         def reached(origins: Tensor, directions: Tensor) -> Tensor:
             with _variant(self.variant):
                 return ~tester.hits(origins, directions)
 
         return reached
+
+    def first_hits(self, scene: Scene) -> FirstHits:
+        """Tell which triangles of a scene of one photo rays meet.
+
+        Protocol: `renderers.renderer.RayCaster.first_hits`.
+        """
+        tester = self._ray_tester(scene)
+
+        def met(origins: Tensor, directions: Tensor) -> Tensor:
+            with _variant(self.variant):
+                return tester.first(origins, directions)
+
+        return met
+
+    def _ray_tester(self, scene: Scene) -> RayTester:
+        """Rays against a scene's mesh in the camera frame."""
+        positions = scene.camera.transform(scene.mesh.vertices)[0]
+        with _variant(self.variant):
+            from renderers.mitsuba.occlusion import RayTester
+
+            return RayTester(positions, scene.mesh.triangles.cpu().numpy().astype(np.uint32))
 
     def close(self) -> None:
         """Release what the renderer holds; it is not used afterwards."""

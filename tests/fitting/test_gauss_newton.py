@@ -46,6 +46,7 @@ from nextface.photos.observation import Observation
 from nextface.scene.geometry import vertex_normals
 from nextface.scene.pixel_points import PixelPoints
 from nextface.scene.raster import rasterize_scene
+from renderers.ray_casting import first_hits
 from renderers.specular_lobe import GGX
 from renderers.vertex.renderer import VertexRenderer
 
@@ -156,7 +157,8 @@ def changed(state: Reconstruction, name: str, number: int, step: float) -> Recon
 def test_colour_changes_with_albedo_and_light_as_their_slopes_say(
     state: Reconstruction, photo: WorkingPhoto, bounces: int
 ) -> None:
-    between = Interreflection(state.scene(), state.bands, bounces, GGX()) if bounces else None
+    scene = state.scene()
+    between = Interreflection(scene, state.bands, bounces, GGX(), first_hits(scene)) if bounces else None
     image, step = drawn(state, photo, between), 1e-2
     albedo = image.albedo_slopes(state.parameters, model_slopes(state).reflectance)
     light = image.light_slopes(state.parameters)

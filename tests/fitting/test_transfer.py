@@ -25,6 +25,7 @@ from nextface.scene.baking import sample_map
 from nextface.scene.pixel_points import PixelPoints
 from nextface.scene.prefiltered import directional_albedo
 from renderers.mitsuba.renderer import MitsubaRenderer
+from renderers.ray_casting import first_hits, first_hits_of
 from renderers.specular_lobe import GGX
 from renderers.vertex.renderer import VertexRenderer
 
@@ -102,6 +103,15 @@ def test_light_that_bounces_is_the_ray_tracers(
     bouncing.close()
 
 
+def test_rays_of_mitsuba_meet_what_embrees_do(renderer: MitsubaRenderer, head: Scene) -> None:
+    vertices, normals = head.camera.transform(head.mesh.vertices)[0], head.camera.rotate(head.mesh.normals)[0]
+    towards = torch.nn.functional.normalize(normals + 0.9 * normals.roll(1, 0), dim=-1)
+    origins = vertices + 0.1 * normals
+    found, expected = (hits(origins, towards) for hits in (first_hits_of(renderer, head), first_hits(head)))
+    assert found.dtype == expected.dtype and (expected >= 0).sum() > 500 and (expected == -1).sum() > 500
+    assert (found == expected).float().mean() > 0.995, "an edge belongs to either side"
+
+
 @pytest.mark.parametrize(("bounces", "expected"), [(1, 0.4 / 4), (2, 0.4 / 4 + 0.4**2 / 8)])
 def test_light_in_a_bowl(bounces: int, expected: float) -> None:
     """Each point of a hollow half ball sees the ball's other half and the sky alike."""
@@ -114,7 +124,7 @@ def test_light_in_a_bowl(bounces: int, expected: float) -> None:
     even[0] = math.sqrt(4 * math.pi)
     grey = torch.full((len(vertices), 3), 0.4)
     scene = replace(ball(), mesh=mesh, camera=placed)
-    lit = Interreflection(scene, BANDS, bounces, GGX()).light(even, grey)
+    lit = Interreflection(scene, BANDS, bounces, GGX(), first_hits(scene)).light(even, grey)
     bottom = vertices[:, 2] < -20
     assert torch.allclose(lit[bottom].mean(0), torch.full((3,), expected), rtol=0.03)
 

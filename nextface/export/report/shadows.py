@@ -22,6 +22,7 @@ from nextface.fitting.transfer.interreflection import Interreflection, at_vertic
 from nextface.scene import Scene
 from nextface.scene.geometry import facing
 from nextface.scene.lighting import fibonacci_directions, sh_basis
+from renderers.ray_casting import first_hits
 from renderers.renderer import Occlusion
 from renderers.specular_lobe import GGX
 
@@ -69,6 +70,7 @@ def bounced_transfer(scene: Scene, bounces: int) -> Tensor:
     # Seen from straight ahead, the frame that light is told in is model space.
     still = torch.zeros_like(scene.camera.rotation)
     ahead = replace(scene.camera, rotation=still, orientation=facing(still)[None], mount=None)
-    between = Interreflection(replace(scene, camera=ahead), BANDS, bounces, GGX())
+    seen = replace(scene, camera=ahead)
+    between = Interreflection(seen, BANDS, bounces, GGX(), first_hits(seen))
     albedo = between.whole(*at_vertices(scene)).mean(-1, keepdim=True)
     return math.pi * between.light(torch.eye(BANDS**2).to(albedo), albedo)

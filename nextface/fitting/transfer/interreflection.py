@@ -23,8 +23,8 @@ from nextface.scene import Scene
 from nextface.scene.baking import sample_map
 from nextface.scene.lighting import fibonacci_directions, sh_basis, to_light_frame
 from nextface.scene.pixel_points import WeightedRows
-from renderers.ray_casting import first_hits
-from renderers.renderer import Transferable
+from renderers.ray_casting import first_hits_of
+from renderers.renderer import FirstHits, Transferable
 from renderers.specular_lobe import SpecularLobe
 
 DIRECTIONS = 128  # over the sphere; what bounces is smooth
@@ -41,10 +41,11 @@ class Interreflection:
     bands: spherical harmonics bands that describe the light completely.
     bounces: reflections from one place of the surface to another that are counted.
     lobe: what is reflected beside the Lambert lobe.
+    met: tells what rays meet; see `renderers.renderer.FirstHits`.
     """
 
     @torch.no_grad()
-    def __init__(self, scene: Scene, bands: int, bounces: int, lobe: SpecularLobe) -> None:
+    def __init__(self, scene: Scene, bands: int, bounces: int, lobe: SpecularLobe, met: FirstHits) -> None:
         self._bounces = bounces
         self._plain, self._grazing = _hemispherical(lobe)
         mesh, camera = scene.mesh, scene.camera
@@ -54,12 +55,12 @@ class Interreflection:
         directions = to_light_frame(around).to(vertices)
         cosine = (normals @ directions.T).clamp_(min=0)
         origin, towards = (cosine > 0).nonzero().unbind(1)
-        hits = first_hits(scene)(vertices[origin] + OFFSET_MM * normals[origin], directions[towards])
-        met = hits >= 0
-        reached = torch.ones_like(cosine, dtype=torch.bool).index_put((origin, towards), ~met)
+        hits = met(vertices[origin] + OFFSET_MM * normals[origin], directions[towards])
+        hit = hits >= 0
+        reached = torch.ones_like(cosine, dtype=torch.bool).index_put((origin, towards), ~hit)
         self._direct = (cosine / math.pi * reached) @ basis  # [V, bands^2]
 
-        origin, towards, triangle = origin[met], towards[met], mesh.triangles[hits[met]]
+        origin, towards, triangle = origin[hit], towards[hit], mesh.triangles[hits[hit]]
         corners = vertices[triangle]
         face = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         front = (face * directions[towards]).sum(-1) < 0
@@ -103,7 +104,8 @@ def interreflection_of(renderer: Transferable, scene: Scene, bands: int) -> Inte
     """What a renderer's pictures of a scene's geometry hold beside direct light; None if that is all."""
     if renderer.max_bounces == 1:
         return None
-    return Interreflection(scene, bands, renderer.max_bounces - 1, renderer.specular_lobe)
+    met = first_hits_of(renderer, scene)
+    return Interreflection(scene, bands, renderer.max_bounces - 1, renderer.specular_lobe, met)
 
 
 @torch.no_grad()
